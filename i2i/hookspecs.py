@@ -1,0 +1,70 @@
+"""What a plugin may offer and what it may listen to; a plugin implements any of these.
+
+A plugin is a module named by an entry point in group ``i2i``; its functions are marked with
+``i2i.hookimpl`` and may take fewer arguments than shown here.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+hookspec = pluggy.HookspecMarker("i2i")
+hookimpl = pluggy.HookimplMarker("i2i")
+
+
+@hookspec
+def i2i_families() -> Mapping[str, str]:
+    """Offer translation families: names to "module:Class", imported only when one is asked for."""
+    raise AssertionError
+
+
+@hookspec
+def i2i_layouts() -> Mapping[str, str]:
+    """Offer data layouts: names to "module:Class", each a subclass of ``i2i.data.Layout``."""
+    raise AssertionError
+
+
+@hookspec
+def i2i_recipes() -> Path:
+    """Offer a folder of recipes: each ``NAME.toml`` in it becomes the recipe NAME."""
+    raise AssertionError
+
+
+@hookspec
+def i2i_run_started(run: Any) -> None:
+    """Hear that training begins or goes on, with the run (``i2i.engine.Run``)."""
+
+
+@hookspec
+def i2i_step_finished(run: Any, report: Any) -> None:
+    """Hear of every training step, with its report (``i2i.engine.StepReport``)."""
+
+
+@hookspec
+def i2i_preview(run: Any, images: "Tensor") -> None:
+    """See sources beside their translations: (N, 2, C, H, W) float32 in [-1, 1], on the CPU."""
+
+
+@hookspec
+def i2i_checkpoint_saving(run: Any) -> None:
+    """Write out whatever is buffered: the checkpoint is about to record how long each log is."""
+
+
+@hookspec
+def i2i_checkpoint_saved(run: Any, path: Path) -> None:
+    """Hear that the checkpoint at ``path`` is complete."""
+
+
+@hookspec
+def i2i_run_finished(run: Any, outcome: str) -> None:
+    """Hear that training ended: "finished", "interrupted" or "failed"."""
+
+
+@hookspec
+def i2i_image_translated(result: Any) -> None:
+    """Hear of each picture of a folder job, with its record (``i2i.engine.Result``)."""

@@ -1,0 +1,136 @@
+"""The frozen tables of a recipe; sizes in pixels, lengths in images."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_UNITS = {"": 1, "k": 1_000, "M": 1_000_000}
+
+
+def _count(value: object) -> object:
+    """Read "400k" or "1.5M" as a number of images."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    number = float(found[1]) * _UNITS[found[2]]
+    return int(number) if number.is_integer() else value
+
+
+Images = Annotated[
+    int, BeforeValidator(_count, json_schema_input_type=int | str), Field(gt=0, lt=10**12)
+]
+"""A number of images: an integer, or text such as "400k" and "1.5M"."""
+
+
+class Frozen(BaseModel):
+    """A frozen table of a recipe that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HostTransform(BaseModel):
+    """One albumentations transform of the loader, with its arguments beside its name."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    transform: str = Field(description="The albumentations class, such as RandomCrop.")
+
+
+class Augment(Frozen):
+    """What is done to training pictures."""
+
+    host: tuple[HostTransform, ...] = Field((), description="In the loader, in this order.")
+
+
+class Data(Frozen):
+    """Where training pictures come from."""
+
+    layout: str = Field("unpaired", description="How folders become samples.")
+    root: str | None = Field(None, description="The data folder; 'i2i train --data' sets it.")
+    options: BaseModel = Field(description="The layout's own options.")
+
+
+class Player(Frozen):
+    """The optimizer of one player and its schedule, counted in images."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Its kind.")
+    learning_rate: float = Field(2e-4, gt=0, description="The rate at the start.")
+    betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's two decay rates.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="For sgd.")
+    weight_decay: float = Field(0.0, ge=0, description="As the optimizer defines it.")
+    warmup: int = Field(0, ge=0, description="Images over which the rate rises from zero.")
+    decay_from: float = Field(
+        1.0, ge=0, le=1, description="The part of the stage after which the rate falls linearly."
+    )
+    final: float = Field(0.0, ge=0, le=1, description="The last rate as a part of the first.")
+    clip: float | None = Field(None, gt=0, description="The largest norm of a gradient.")
+
+
+class Stage(Frozen):
+    """One training stage."""
+
+    images: Images = Field(description='Its length, such as "400k".')
+    batch_size: int = Field(1, gt=0, description="Samples a step.")
+    micro_batches: int = Field(1, gt=0, description="Parts a batch is computed in.")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the networks.")
+    compile: bool = Field(False, description="Compile the networks; the numbers move slightly.")
+    average_half_life: Images | None = Field(
+        None, description="Images after which a weight counts half in the average; none without."
+    )
+    players: Mapping[str, Player] = Field({}, description="An optimizer a player, by its name.")
+
+
+class Validate(Frozen):
+    """What is looked at while training."""
+
+    every: Images = Field(1000, description="Images between two previews.")
+    pictures: int = Field(6, ge=0, description="Pictures in a preview; 0 turns previews off.")
+    role: str | None = Field(None, description="The image role to translate; the first if unset.")
+    snapshots: bool = Field(False, description="Keep the averaged model of each preview.")
+
+
+class Run(Frozen):
+    """How a run behaves."""
+
+    seed: int = Field(0, ge=0, lt=2**63, description="All randomness follows from it.")
+    log_every: int = Field(50, gt=0, description="Steps between two lines of the log.")
+    checkpoint_every: Images = Field(1000, description="Images between two checkpoints.")
+
+
+class Translate(Frozen):
+    """How a folder is translated unless the command says otherwise."""
+
+    work_size: int | Literal["native", "trained"] = Field(
+        "native", description="Reduce the short side to this many pixels first."
+    )
+    restore_size: bool = Field(True, description="Bring the result back to the picture's size.")
+
+
+class Weights(Frozen):
+    """The model that comes with the recipe."""
+
+    file: str = Field(description="A model file, relative to the recipe.")
+
+
+class Recipe(Frozen):
+    """Everything that a run or a translation needs, validated."""
+
+    family: str = Field(description="The translation family, offered by a plugin.")
+    summary: str = Field(description="One line for 'i2i recipes'.")
+    model: BaseModel = Field(description="The family's options.")
+    request: BaseModel = Field(description="The family's request, as translation starts from it.")
+    data: Data
+    augment: Augment = Augment()
+    stages: Mapping[str, Stage] = Field({}, description="The training stages by name.")
+    validate_: Validate = Field(Validate(), alias="validate")
+    run: Run = Run()
+    translate: Translate = Translate()
+    weights: Weights | None = None
+
+    def to_toml(self) -> str:
+        """Return the recipe as TOML in which every key is spelled out."""
+        plain = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return tomli_w.dumps(plain)
