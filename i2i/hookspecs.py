@@ -4,7 +4,7 @@ A plugin is a module named by an entry point in group ``i2i``; its functions are
 ``i2i.hookimpl`` and may take fewer arguments than shown here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +46,8 @@ def i2i_step_finished(run: Any, report: Any) -> None:
 
 
 @hookspec
-def i2i_preview(run: Any, images: "Tensor") -> None:
-    """See sources beside their translations: (N, 2, C, H, W) float32 in [-1, 1], on the CPU."""
+def i2i_preview(run: Any, pairs: "Sequence[tuple[Tensor, Tensor]]") -> None:
+    """See sources beside translations by the averaged weights: (C, H, W) in [-1, 1], on the CPU."""
 
 
 @hookspec

@@ -4,19 +4,30 @@ Plugins are entry points in group ``i2i``. One that fails to import, implements 
 offers a name that is taken is skipped and reported, never fatal. Nothing here imports torch.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import os
+import re
+import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.machinery import PathFinder
+from importlib.metadata import (
+    EntryPoint,
+    PackageNotFoundError,
+    distributions,
+    entry_points,
+    version,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
 import pluggy
+import tomli_w
 
 from i2i import builtin, hookspecs
 from i2i.errors import PluginError, UsageError, suggest
@@ -29,6 +40,16 @@ OWN_DISTRIBUTION = "i2i-gan"
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """A plugin in use, and where it comes from."""
+
+    plugin: str
+    distribution: str
+    version: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Offer:
     """A name that a plugin offers: where it is imported from, and whose it is."""
 
@@ -37,7 +58,7 @@ class Offer:
     plugin: str
     distribution: str
     version: str
-    source: str
+    source: str  # the file it would be imported from
 
 
 @dataclass(frozen=True)
@@ -55,10 +76,17 @@ class Plugins:
     """The plugins in use: their offers by name, the hook caller, and those that were skipped."""
 
     manager: pluggy.PluginManager
+    loaded: list[Loaded] = field(default_factory=list)
     families: dict[str, Offer] = field(default_factory=dict)
     layouts: dict[str, Offer] = field(default_factory=dict)
     recipe_folders: list[Path] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+
+    def advice(self, name: str, known: Iterable[str]) -> str:
+        """Return what to do about an unknown ``name``: the nearest known one, or where to look."""
+        count = len(self.skipped)
+        look = "run 'i2i plugins' to see what is installed"
+        return suggest(name, known, f"{look} and why {count} skipped" if count else look)
 
     def family(self, name: str) -> "type[Translator]":
         """Import the family ``name``.
@@ -68,21 +96,26 @@ class Plugins:
         from i2i.translator import Translator
 
         family = self._imported("family", name, self.families)
+        offer = self.families[name]
         if not (isinstance(family, type) and issubclass(family, Translator)):
-            raise _broken(self.families[name], "is not a subclass of i2i.Translator")
-        missing = [
-            attribute
-            for attribute in ("name", "Options", "Request", "inputs", "exported")
-            if not hasattr(family, attribute)
-        ]
+            raise _broken(offer, "is not a subclass of i2i.Translator")
+        attributes = ("name", "Options", "Request", "inputs", "exported")
+        missing = [attribute for attribute in attributes if not hasattr(family, attribute)]
         if missing or inspect.isabstract(family):
             missing += sorted(getattr(family, "__abstractmethods__", ()))
-            raise _broken(self.families[name], f"does not define {', '.join(missing)}")
+            raise _broken(offer, f"does not define {', '.join(missing)}")
+        for attribute in ("Options", "Request"):
+            _check_model(offer, attribute, getattr(family, attribute))
+        if family.name != name:
+            raise _broken(offer, f"calls itself {family.name!r}, but is offered as {name!r}")
         return family
 
     def layout(self, name: str) -> type[Any]:
         """Import the data layout ``name``; raises as ``family`` does."""
-        layout: type[Any] = self._imported("layout", name, self.layouts)
+        layout = self._imported("layout", name, self.layouts)
+        if not isinstance(layout, type):
+            raise _broken(self.layouts[name], "is not a class")
+        _check_model(self.layouts[name], "Options", getattr(layout, "Options", None))
         return layout
 
     def _imported(self, kind: str, name: str, offers: Mapping[str, Offer]) -> Any:
@@ -91,37 +124,46 @@ class Plugins:
                 f"there is no {kind} named {name!r}",
                 where="plugins",
                 expected=f"one of {', '.join(sorted(offers)) or 'none installed'}",
-                remedy=suggest(name, offers, "run 'i2i plugins' to see what is installed"),
+                remedy=self.advice(name, offers),
             )
         module, _, attribute = offers[name].path.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise _broken(offers[name], f"cannot be imported ({_describe(error)})") from error
 
 
 def load_plugins() -> Plugins:
     """Find every plugin that is installed and not disabled.
 
-    The built-in ones come first, then the others by distribution and name, so that a newcomer
-    never takes a name away from a plugin that was there.
+    The built-in ones come first, so that no stranger takes a name away from them; then the others
+    by distribution and name, so that who wins does not depend on the order of folders.
     """
-    manager = pluggy.PluginManager("i2i")
-    manager.add_hookspecs(hookspecs)
-    plugins = Plugins(manager)
-    _adopt(plugins, "i2i", builtin, OWN_DISTRIBUTION, "")
+    plugins = Plugins(_manager())
+    _adopt(plugins, "i2i", builtin, OWN_DISTRIBUTION, _own_version())
     off = disabled()
-    for point in sorted(entry_points(group=GROUP), key=_order):
+    points, plugins.skipped = _entry_points()
+    for point in sorted(points, key=_order):
         distribution, version = _origin(point)
         if point.name in off:
             reason = f"disabled by {off[point.name]}"
             plugins.skipped.append(Skipped(point.name, distribution, version, reason))
             continue
         try:
-            _adopt(plugins, point.name, point.load(), distribution, version)
-        except (Exception, SystemExit) as error:
+            with contextlib.redirect_stdout(sys.stderr):  # ours is read by other programs
+                _adopt(plugins, point.name, point.load(), distribution, version)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may exit, or skip as if it were a test
             plugins.skipped.append(Skipped(point.name, distribution, version, _describe(error)))
     return plugins
+
+
+def installed() -> list[str]:
+    """Return the names of all installed plugins, disabled ones included; imports none."""
+    return sorted({point.name for point in _entry_points()[0]})
 
 
 def disabled() -> dict[str, str]:
@@ -132,11 +174,22 @@ def disabled() -> dict[str, str]:
 
 
 def set_disabled(name: str, *, off: bool) -> None:
-    """Remember in the user's configuration whether the plugin ``name`` is disabled."""
-    names = (set(_read_disabled()) - {name}) | ({name} if off else set())
-    listed = ", ".join(f'"{each}"' for each in sorted(names))
+    """Remember in the user's configuration whether the plugin ``name`` is disabled.
+
+    Imports no plugin. Raises UsageError for a name that is neither installed nor disabled.
+    """
+    before = set(_read_disabled())
+    known = {*installed(), *before}
+    if name not in known:
+        raise UsageError(
+            f"there is no plugin named {name!r}",
+            where="plugins",
+            expected=f"one of {', '.join(sorted(known)) or 'none installed'}",
+            remedy=suggest(name, known, "run 'i2i plugins' to see what is installed"),
+        )
+    names = sorted(before | {name} if off else before - {name})
     config_file().parent.mkdir(parents=True, exist_ok=True)
-    config_file().write_text(f"disabled = [{listed}]\n", encoding="utf-8")
+    config_file().write_text(tomli_w.dumps({"disabled": names}), encoding="utf-8")
 
 
 def config_file() -> Path:
@@ -146,17 +199,62 @@ def config_file() -> Path:
 
 def _read_disabled() -> list[str]:
     try:
-        names = tomllib.loads(config_file().read_text(encoding="utf-8")).get("disabled", [])
+        names = tomllib.loads(config_file().read_text(encoding="utf-8-sig")).get("disabled", [])
     except FileNotFoundError:
         return []
-    except tomllib.TOMLDecodeError as error:
-        raise PluginError(
-            f"not valid TOML ({error})",
-            where=str(config_file()),
-            expected='a line such as disabled = ["name"]',
-            remedy="correct or delete the file",
-        ) from error
-    return [str(name) for name in names]
+    except (OSError, ValueError) as error:  # a TOML or a UTF-8 error is a ValueError
+        raise _unreadable(f"cannot be read ({error})") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _unreadable(f"disabled is {names!r}")
+    return names
+
+
+def _unreadable(wrong: str) -> PluginError:
+    return PluginError(
+        wrong,
+        where=str(config_file()),
+        expected='a line such as disabled = ["name"]',
+        remedy="correct or delete the file",
+    )
+
+
+def _own_version() -> str:
+    try:
+        return version(OWN_DISTRIBUTION)
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return ""
+
+
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager("i2i")
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _entry_points() -> tuple[list[EntryPoint], list[Skipped]]:
+    """Return our entry points, and the distributions whose entry points cannot be read."""
+    try:
+        return list(entry_points(group=GROUP)), []
+    except Exception:
+        return _entry_points_one_by_one()
+
+
+def _entry_points_one_by_one() -> tuple[list[EntryPoint], list[Skipped]]:
+    """Do the same where one distribution's damaged metadata stops the quick way."""
+    points: list[EntryPoint] = []
+    damaged: list[Skipped] = []
+    seen: set[str] = set()
+    for distribution in distributions():
+        name = "unknown"
+        try:
+            name = distribution.name
+            if name not in seen:  # the first on the path is the one that is imported
+                seen.add(name)
+                points += distribution.entry_points.select(group=GROUP)
+        except Exception as error:
+            reason = f"its entry points cannot be read ({_describe(error)})"
+            damaged.append(Skipped("?", str(name), "", reason))
+    return points, damaged
 
 
 def _order(point: EntryPoint) -> tuple[bool, str, str]:
@@ -165,88 +263,116 @@ def _order(point: EntryPoint) -> tuple[bool, str, str]:
 
 
 def _origin(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
+    try:
+        return (str(point.dist.name), str(point.dist.version)) if point.dist else ("unknown", "")
+    except Exception:
+        return "unknown", ""
 
 
 def _adopt(plugins: Plugins, name: str, plugin: Any, distribution: str, version: str) -> None:
-    """Register one plugin and take over what it offers, or leave no trace of it and raise."""
-    manager = plugins.manager
-    if manager.has_plugin(name):
+    """Take over what one plugin offers, or leave no trace of it and raise."""
+    trial = _manager()
+    if plugins.manager.has_plugin(name):
         raise _refused(f"the plugin name {name!r} is taken", name, "rename the entry point")
-    manager.register(plugin, name=name)
-    try:
-        _check_hook_names(manager, plugin, name)
-        source = str(getattr(plugin, "__file__", ""))
-        offers = {
-            hook: _offers(manager, hook, plugin, taken, (name, distribution, version, source))
-            for hook, taken in (
-                ("i2i_families", plugins.families),
-                ("i2i_layouts", plugins.layouts),
-            )
-        }
-        folder = _call(manager, "i2i_recipes", plugin)
-        if folder is not None and not Path(folder).is_dir():
-            raise _refused(f"i2i_recipes names {folder}, which is no folder", name, "ship it")
-    except BaseException:
-        manager.unregister(plugin)
-        raise
-    plugins.families |= offers["i2i_families"]
-    plugins.layouts |= offers["i2i_layouts"]
-    if folder is not None:
-        plugins.recipe_folders.append(Path(folder))
+    if trial.register(plugin, name=name) is None:
+        raise _refused("the entry point names nothing", name, "name a module")
+    _check_hook_names(trial, plugin, name)
+    source = str(getattr(plugin, "__file__", ""))
+    origin = Loaded(name, distribution, version, source)
+    families = _offers(trial, "i2i_families", plugins.families, origin)
+    layouts = _offers(trial, "i2i_layouts", plugins.layouts, origin)
+    folders = _recipe_folders(trial, plugins.recipe_folders, name)
+    plugins.manager.register(plugin, name=name)
+    plugins.loaded.append(origin)
+    plugins.families |= families
+    plugins.layouts |= layouts
+    plugins.recipe_folders += folders
 
 
-def _check_hook_names(manager: pluggy.PluginManager, plugin: Any, name: str) -> None:
+def _check_hook_names(trial: pluggy.PluginManager, plugin: Any, name: str) -> None:
     known = [hook for hook in vars(hookspecs) if hook.startswith("i2i_")]
-    for caller in manager.get_hookcallers(plugin) or ():
-        if caller.spec is None:
+    for caller in trial.get_hookcallers(plugin) or ():
+        if caller.spec is None and not all(each.optionalhook for each in caller.get_hookimpls()):
             remedy = suggest(caller.name, known, f"the hooks are {', '.join(known)}")
             raise _refused(f"there is no hook {caller.name!r}", name, remedy)
 
 
-def _call(manager: pluggy.PluginManager, hook: str, plugin: Any) -> Any:
-    for implementation in getattr(manager.hook, hook).get_hookimpls():
-        if implementation.plugin is plugin:
-            return implementation.function()
-    return None
+def _call(trial: pluggy.PluginManager, hook: str) -> Any:
+    found = getattr(trial.hook, hook).get_hookimpls()
+    return found[0].function() if found else None
 
 
 def _offers(
-    manager: pluggy.PluginManager,
+    trial: pluggy.PluginManager,
     hook: str,
-    plugin: Any,
     taken: Mapping[str, Offer],
-    origin: tuple[str, str, str, str],
+    origin: Loaded,
 ) -> dict[str, Offer]:
-    offered = _call(manager, hook, plugin)
+    offered = _call(trial, hook)
     if offered is None:
         return {}
     if not isinstance(offered, Mapping) or not all(
-        isinstance(name, str) and isinstance(path, str) and path.count(":") == 1
+        isinstance(name, str)
+        and re.fullmatch(r"\w[\w.-]*", name)
+        and isinstance(path, str)
+        and re.fullmatch(r"\w+(\.\w+)*:\w+", path)
         for name, path in offered.items()
     ):
-        raise _refused(f"{hook} returned {offered!r}", origin[0], 'return {"name": "module:Class"}')
+        wrong = f"{hook} returned {_cut(repr(offered))}"
+        raise _refused(wrong, origin.plugin, 'return {"name": "module:Class"}')
     for name in offered:
         if name in taken:
-            raise _refused(
-                f"{hook} offers {name!r}, which {taken[name].distribution} already offers",
-                origin[0],
-                "choose another name",
-            )
+            wrong = f"{hook} offers {name!r}, which {taken[name].distribution} already offers"
+            raise _refused(wrong, origin.plugin, "choose another name")
     return {
-        name: Offer(name, path, origin[0], origin[1], origin[2], _source(path) or origin[3])
+        name: Offer(
+            name,
+            path,
+            origin.plugin,
+            origin.distribution,
+            origin.version,
+            _source(path) or origin.source,
+        )
         for name, path in offered.items()
     }
 
 
+def _recipe_folders(trial: pluggy.PluginManager, taken: list[Path], name: str) -> list[Path]:
+    folder = _call(trial, "i2i_recipes")
+    if folder is None:
+        return []
+    if not isinstance(folder, str | os.PathLike) or not Path(folder).is_dir():
+        wrong = f"i2i_recipes returned {_cut(repr(folder))}, which is no folder"
+        raise _refused(wrong, name, "return the path of a folder that the distribution ships")
+    there = {path.stem for other in taken for path in other.glob("*.toml")}
+    if twice := sorted(path.stem for path in Path(folder).glob("*.toml") if path.stem in there):
+        wrong = f"i2i_recipes offers {twice[0]!r}, which another plugin already offers"
+        raise _refused(wrong, name, "choose another name")
+    return [Path(folder)]
+
+
 def _source(path: str) -> str:
-    """Return the file that "module:Class" would be imported from, without importing it."""
-    module = path.partition(":")[0]
+    """Return the file that "module:Class" would be imported from, without importing anything.
+
+    ``find_spec`` would import the parents of a nested module, so each level is looked up alone.
+    """
+    top, *nested = path.partition(":")[0].split(".")
     try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+        spec = importlib.util.find_spec(top)
+        for part in nested:
+            if spec is None or spec.submodule_search_locations is None:
+                return ""
+            spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+    except Exception:
         return ""
     return (spec.origin or "") if spec else ""
+
+
+def _check_model(offer: Offer, attribute: str, found: Any) -> None:
+    from pydantic import BaseModel  # slow to import, and not needed to list plugins
+
+    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        raise _broken(offer, f"has {attribute} = {_cut(repr(found))}, which is no pydantic model")
 
 
 def _refused(wrong: str, plugin: str, remedy: str) -> PluginError:
@@ -266,8 +392,25 @@ def _broken(offer: Offer, wrong: str) -> PluginError:
 def _describe(error: BaseException) -> str:
     if isinstance(error, PluginError):
         return f"{error.wrong}; {error.remedy}"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a stranger's __str__ is a stranger's code
+        text = ""
+    return _cut(f"{type(error).__name__}: {text}" if text else type(error).__name__, 300)
 
 
-__all__ = ["Offer", "Plugins", "Skipped", "disabled", "load_plugins", "set_disabled"]
+def _cut(text: str, length: int = 80) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+__all__ = [
+    "Loaded",
+    "Offer",
+    "Plugins",
+    "Skipped",
+    "config_file",
+    "disabled",
+    "installed",
+    "load_plugins",
+    "set_disabled",
+]

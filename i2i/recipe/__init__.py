@@ -7,7 +7,6 @@ checked at once and one JSON schema describes it. Listing recipes imports no tor
 
 from i2i.recipe.load import (
     Listed,
-    apply_override,
     find_recipe,
     list_recipes,
     load_recipe,
@@ -15,6 +14,7 @@ from i2i.recipe.load import (
     recipe_type,
     validate,
 )
+from i2i.recipe.override import apply_override
 from i2i.recipe.schema import (
     Augment,
     Data,

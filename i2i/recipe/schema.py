@@ -2,21 +2,24 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000}
 
 
 def _count(value: object) -> object:
     """Read "400k" or "1.5M" as a number of images."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", value) if isinstance(value, str) else None
-    if found is None:
+    if not isinstance(value, str):
         return value
-    number = float(found[1]) * _UNITS[found[2]]
-    return int(number) if number.is_integer() else value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", value, re.ASCII)
+    number = Decimal(found[1]) * _UNITS[found[2]] if found else Decimal("0.5")
+    if number != int(number):
+        raise ValueError('a whole number of images, such as 400000, "400k" or "1.5M"')
+    return int(number)
 
 
 Images = Annotated[
@@ -25,16 +28,36 @@ Images = Annotated[
 """A number of images: an integer, or text such as "400k" and "1.5M"."""
 
 
+class FrozenDict(dict[str, Any]):
+    """A dictionary that cannot be changed, but pickled: recipes travel to loader workers."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a recipe is frozen")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (dict(self),)
+
+
+Entry = TypeVar("Entry")
+Table = Annotated[Mapping[str, Entry], AfterValidator(FrozenDict)]
+"""A table whose keys the recipe's author chooses."""
+
+
 class Frozen(BaseModel):
     """A frozen table of a recipe that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
 
 
 class HostTransform(BaseModel):
     """One albumentations transform of the loader, with its arguments beside its name."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     transform: str = Field(description="The albumentations class, such as RandomCrop.")
 
@@ -80,7 +103,7 @@ class Stage(Frozen):
     average_half_life: Images | None = Field(
         None, description="Images after which a weight counts half in the average; none without."
     )
-    players: Mapping[str, Player] = Field({}, description="An optimizer a player, by its name.")
+    players: Table[Player] = Field({}, description="An optimizer a player, by its name.")
 
 
 class Validate(Frozen):
@@ -122,13 +145,14 @@ class Recipe(Frozen):
     summary: str = Field(description="One line for 'i2i recipes'.")
     model: BaseModel = Field(description="The family's options.")
     request: BaseModel = Field(description="The family's request, as translation starts from it.")
-    data: Data
-    augment: Augment = Augment()
-    stages: Mapping[str, Stage] = Field({}, description="The training stages by name.")
-    validate_: Validate = Field(Validate(), alias="validate")
-    run: Run = Run()
-    translate: Translate = Translate()
-    weights: Weights | None = None
+    data: Data = Field(description="The training pictures.")
+    augment: Augment = Field(Augment(), description="What is done to them.")
+    stages: Table[Stage] = Field({}, description="The training stages by name.")
+    validate_: Validate = Field(Validate(), alias="validate", description="What is looked at.")
+    run: Run = Field(Run(), description="How a run behaves.")
+    translate: Translate = Field(Translate(), description="How pictures are translated.")
+    weights: Weights | None = Field(None, description="The model that comes with the recipe.")
+    licence: str = Field("", description="The terms for models trained by this recipe.")
 
     def to_toml(self) -> str:
         """Return the recipe as TOML in which every key is spelled out."""

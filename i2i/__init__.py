@@ -1,0 +1,103 @@
+"""Image-to-image translation with adversarial networks: one small plugin a family.
+
+The public names are resolved when they are first used, so importing ``i2i`` imports no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from i2i.errors import (
+        CheckpointError,
+        DataError,
+        I2IError,
+        ImageError,
+        ModelFileError,
+        NonFiniteLoss,
+        PluginError,
+        RecipeError,
+        UsageError,
+    )
+    from i2i.hookspecs import hookimpl
+    from i2i.model_file import Header, Model, load_model, read_header, save_model
+    from i2i.plugins import Plugins, load_plugins
+    from i2i.recipe import Recipe, find_recipe, load_recipe
+    from i2i.translator import Translator
+    from i2i.types import Batch, Fit, Inputs, Progress, Term, Update
+
+_HOMES = {
+    "Batch": "types",
+    "CheckpointError": "errors",
+    "DataError": "errors",
+    "Fit": "types",
+    "Header": "model_file",
+    "I2IError": "errors",
+    "ImageError": "errors",
+    "Inputs": "types",
+    "Model": "model_file",
+    "ModelFileError": "errors",
+    "NonFiniteLoss": "errors",
+    "PluginError": "errors",
+    "Plugins": "plugins",
+    "Progress": "types",
+    "Recipe": "recipe",
+    "RecipeError": "errors",
+    "Term": "types",
+    "Translator": "translator",
+    "Update": "types",
+    "UsageError": "errors",
+    "find_recipe": "recipe",
+    "hookimpl": "hookspecs",
+    "load_model": "model_file",
+    "load_plugins": "plugins",
+    "load_recipe": "recipe",
+    "read_header": "model_file",
+    "save_model": "model_file",
+}
+
+__all__ = [
+    "Batch",
+    "CheckpointError",
+    "DataError",
+    "Fit",
+    "Header",
+    "I2IError",
+    "ImageError",
+    "Inputs",
+    "Model",
+    "ModelFileError",
+    "NonFiniteLoss",
+    "PluginError",
+    "Plugins",
+    "Progress",
+    "Recipe",
+    "RecipeError",
+    "Term",
+    "Translator",
+    "Update",
+    "UsageError",
+    "__version__",
+    "find_recipe",
+    "hookimpl",
+    "load_model",
+    "load_plugins",
+    "load_recipe",
+    "read_header",
+    "save_model",
+]
+
+__version__: str
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("i2i-gan")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,202 @@
+"""Loading: batches as a pure function of (seed, step), whatever the number of workers."""
+
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from i2i.data.augment import HostAugment
+from i2i.data.layouts import Layout, Sample
+from i2i.errors import DataError, I2IError
+from i2i.types import Batch, derive_seed
+
+_PREFETCHED = 2  # batches a worker
+
+
+def make_loader(
+    layout: Layout,
+    augment: HostAugment,
+    *,
+    seed: int,
+    batch_size: int,
+    start_step: int,
+    num_steps: int,
+    num_workers: int = 0,
+) -> Iterator[Batch]:
+    """Yield the batches of steps ``start_step`` to ``start_step + num_steps - 1`` of a stage.
+
+    Step s takes samples ``s * batch_size`` and following of the endless sequence of epochs; a
+    batch may reach from one epoch into the next. Images are (N, 3, H, W) float32 RGB in [-1, 1].
+    Batches are the same for any ``num_workers``, skipped samples are never decoded, and no
+    global generator is touched. Workers are spawned, so a script of one's own that asks for some
+    needs the usual ``if __name__ == "__main__"``.
+
+    Raises DataError for a picture that cannot be read or transformed, and for sizes that differ
+    within a batch.
+    """
+    steps = range(start_step, start_step + num_steps)
+    loader: DataLoader[Batch | I2IError] = DataLoader(
+        _Steps(layout, augment, seed, batch_size),
+        batch_size=None,
+        sampler=steps,
+        num_workers=num_workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_ignore_interrupts,
+        generator=torch.Generator(),  # the default would draw from the global stream
+        prefetch_factor=_PREFETCHED if num_workers else None,
+        multiprocessing_context="spawn" if num_workers else None,
+    )
+    for item in loader:
+        if isinstance(item, I2IError):
+            raise item
+        yield _scaled(item)
+
+
+def example_shapes(
+    layout: Layout, augment: HostAugment, *, seed: int = 0
+) -> dict[str, tuple[int, ...]]:
+    """Return (C, H, W) of each role as training sees it, from the first sample."""
+    images, _ = _load(layout, augment, seed, 0)
+    return {role: (3, *image.shape[:2]) for role, image in images.items()}
+
+
+@dataclass(frozen=True)
+class _Steps(Dataset[Batch | I2IError]):
+    """Step number to batch. Errors are returned: torch cannot rebuild ours from a worker."""
+
+    layout: Layout
+    augment: HostAugment
+    seed: int
+    batch_size: int
+
+    def __getitem__(self, step: int) -> Batch | I2IError:
+        first = step * self.batch_size
+        try:
+            return self._batch(range(first, first + self.batch_size))
+        except I2IError as error:
+            return error.with_traceback(None)
+
+    def _batch(self, places: range) -> Batch:
+        loaded = [_load(self.layout, self.augment, self.seed, place) for place in places]
+        pictures = [images for images, _ in loaded]
+        samples = [sample for _, sample in loaded]
+        return Batch(
+            {role: _stack(role, pictures, samples) for role in self.layout.inputs.images},
+            torch.tensor([_key(self.layout, self.seed, place) for place in places]),
+            {
+                name: torch.tensor([sample.labels[name] for sample in samples])
+                for name in self.layout.inputs.labels
+            },
+        )
+
+
+def _key(layout: Layout, seed: int, place: int) -> int:
+    return derive_seed(seed, *divmod(place, len(layout)))
+
+
+def _load(
+    layout: Layout, augment: HostAugment, seed: int, place: int
+) -> tuple[Mapping[str, NDArray[np.uint8]], Sample]:
+    """Read and augment the sample at ``place`` of the endless sequence of epochs."""
+    epoch, index = divmod(place, len(layout))
+    sample = layout.sample(seed, epoch, index)
+    images = {}
+    for role in layout.inputs.images:
+        # Pictures that belong together are cropped and turned together.
+        part = "pair" if layout.inputs.paired else role
+        number = derive_seed(seed, epoch, index, "augment", part)
+        images[role] = _augmented(augment, sample.images[role], number)
+    return images, sample
+
+
+def _augmented(augment: HostAugment, path: Path, number: int) -> NDArray[np.uint8]:
+    image = _read(path)
+    try:
+        return augment(image, number)
+    except I2IError:
+        raise
+    except Exception as error:  # albumentations raises what it likes
+        raise DataError(
+            f"it cannot be augmented ({_reason(error)})",
+            where=str(path),
+            expected=f"transforms that take its {image.shape[1]}x{image.shape[0]} pixels",
+            remedy="resize or pad before that transform in [augment]",
+        ) from error
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    try:
+        return read_rgb(path)
+    except Exception as error:  # a damaged file makes decoders raise almost anything
+        raise DataError(
+            f"the picture cannot be read ({_reason(error)})",
+            where=str(path),
+            expected="a picture that decodes to its end",
+            remedy="run 'i2i data check' on the data folder to find every such file",
+        ) from error
+
+
+def _stack(
+    role: str, pictures: list[Mapping[str, NDArray[np.uint8]]], samples: list[Sample]
+) -> Tensor:
+    """Return the pictures of one role as (N, H, W, 3) uint8: a quarter of what float32 weighs."""
+    images = [each[role] for each in pictures]
+    for image, sample in zip(images, samples, strict=True):
+        if image.shape != images[0].shape:
+            first, other = images[0].shape, image.shape
+            raise DataError(
+                f"a batch holds pictures of {first[1]}x{first[0]} and {other[1]}x{other[0]}",
+                where=f"{samples[0].images[role]} and {sample.images[role]}",
+                expected="one size for every picture of a batch",
+                remedy="add a resize and a crop, such as Resize and RandomCrop, to [augment]",
+            )
+    return torch.from_numpy(np.stack(images))
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Return a picture as (H, W, 3) uint8 RGB, upright as its EXIF says; alpha goes over white.
+
+    Raises what Pillow raises.
+    """
+    with Image.open(path) as opened:
+        image: Image.Image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip to 8
+            grey = np.asarray(image).astype(np.float64) / 257
+            image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        return np.asarray(image.convert("RGB"))
+
+
+def _scaled(batch: Batch) -> Batch:
+    """Return the batch with images in the form that training sees."""
+    images = {role: to_tensor(image) for role, image in batch.images.items()}
+    return Batch(images, batch.keys, batch.labels)
+
+
+def to_tensor(images: Tensor) -> Tensor:
+    """Return (N, H, W, 3) uint8 as (N, 3, H, W) float32 in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _ignore_interrupts(_worker: int) -> None:
+    """Leave Ctrl-C to the main process, which ends the workers when it has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,118 @@
+"""One atomic file that holds all of a run, and logs that are cut back to it on a resume."""
+
+import io
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from i2i.errors import CheckpointError
+from i2i.model_file import write_atomically
+
+FORMAT = 1
+NAME = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything a run needs to go on as if it had never stopped.
+
+    ``modules`` is the translator's state; ``optimizers`` one state a player; ``averages`` the
+    averaged tensors; ``stages`` the shapes that each stage begun saw; ``window`` the sums of the
+    log's unfinished line; ``logs`` the length in bytes of every file that only grows.
+    """
+
+    stage: str
+    step: int  # steps of the stage that are done
+    finished: bool
+    modules: Mapping[str, Any]
+    optimizers: Mapping[str, Any]
+    averages: Mapping[str, Any]
+    stages: Mapping[str, Any]
+    window: Mapping[str, Any]
+    logs: Mapping[str, int]
+    environment: Mapping[str, Any]
+
+
+def environment() -> dict[str, Any]:
+    """Return what a bit-identical resume needs to be the same."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__.partition("+")[0],
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write the checkpoint beside the old one and rename; return its path."""
+    content = io.BytesIO()
+    torch.save({"format": FORMAT} | _shallow(checkpoint), content)
+    path = folder / NAME
+    write_atomically(path, content.getvalue())
+    return path
+
+
+def _shallow(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the fields without copying what they hold, as ``dataclasses.asdict`` would."""
+    return {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a run's checkpoint on the CPU, executing nothing; raises CheckpointError."""
+    path = folder / NAME
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        found = content.pop("format")
+        if found != FORMAT:
+            raise ValueError(f"format {found}")
+        return Checkpoint(**content)
+    except FileNotFoundError as error:
+        raise _unusable(path, "there is no checkpoint") from error
+    except Exception as error:
+        raise _unusable(path, f"cannot be read ({type(error).__name__}: {error})") from error
+
+
+def append_only_files(folder: Path) -> list[Path]:
+    """Return the files of a run that only ever grow: the log and TensorBoard's events."""
+    return sorted(p for p in [folder / "log.jsonl", *folder.glob("tensorboard/*")] if p.is_file())
+
+
+def lengths(folder: Path) -> dict[str, int]:
+    """Return the length of each append-only file, by its path in the run folder."""
+    return {p.relative_to(folder).as_posix(): p.stat().st_size for p in append_only_files(folder)}
+
+
+def cut_back(folder: Path, recorded: Mapping[str, int]) -> None:
+    """Make the append-only files what they were at the checkpoint: later lines never happened."""
+    for path in append_only_files(folder):
+        length = recorded.get(path.relative_to(folder).as_posix())
+        if length is None:
+            path.unlink()
+        elif path.stat().st_size < length:
+            raise _unusable(path, f"is shorter than the {length} bytes at the checkpoint")
+        else:
+            with path.open("r+b") as file:
+                file.truncate(length)
+
+
+def differences(recorded: Mapping[str, Any]) -> Iterable[str]:
+    """Describe how this machine differs from the one that wrote the checkpoint."""
+    now = environment()
+    return [
+        f"{name} {recorded[name]} -> {now[name]}"
+        for name in recorded
+        if recorded[name] != now.get(name)
+    ]
+
+
+def _unusable(path: Path, wrong: str) -> CheckpointError:
+    return CheckpointError(
+        wrong,
+        where=str(path),
+        expected="a run folder as 'i2i train' leaves it",
+        remedy="name another run, or start a new one with --recipe",
+    )

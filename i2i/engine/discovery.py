@@ -1,0 +1,162 @@
+"""Find the pictures of a folder job and decide every output's name, before any work."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from i2i.errors import UsageError
+from i2i.imaging import format_for_suffix, has_picture_suffix, suffix_for_format
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One picture to translate, and where its translation goes."""
+
+    input: Path
+    output: Path
+    format: str  # one of imaging.FORMATS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All pictures of a job, in a fixed order, and how many files of its folders are none."""
+
+    out: Path
+    tasks: tuple[Task, ...]
+    num_skipped: int
+
+
+@dataclass
+class _Places:
+    """Paths made comparable: through links of folders, and as the file system spells names."""
+
+    folders: dict[Path, str] = field(default_factory=dict)
+
+    def of(self, path: Path) -> str:
+        if path.parent not in self.folders:
+            self.folders[path.parent] = os.path.realpath(path.parent)
+        return os.path.normcase(f"{self.folders[path.parent]}{os.sep}{path.name}")
+
+
+def make_plan(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    format_: str | None = None,
+    keep_extension: bool = False,
+    reserved: Mapping[Path, str] | None = None,
+) -> Plan:
+    """Decide what becomes what: files as named, folders with their sub-folders kept under ``out``.
+
+    In folders, hidden files and files without a picture's extension are counted as skipped; ``out``
+    itself is left out where it lies inside. ``format_`` overrides each input's own format.
+    ``reserved`` are further files that the job writes, each with its name in messages. Raises
+    UsageError where an input is missing, nothing is found, two outputs would be one file, or an
+    output would overwrite an input.
+    """
+    tasks: list[Task] = []
+    num_skipped = 0
+    for given in inputs:
+        if not given.exists():
+            raise UsageError(
+                "there is no such file or folder",
+                where=str(given),
+                expected="a picture or a folder of pictures",
+                remedy="check the path",
+            )
+        found = _walk(given, out) if given.is_dir() else iter([(given, Path(given.name))])
+        for path, relative in found:
+            named = not given.is_dir()
+            if not named and (path.name.startswith(".") or not has_picture_suffix(path)):
+                num_skipped += 1
+                continue
+            chosen = format_ or format_for_suffix(path.suffix)
+            name = _output_name(relative, chosen, keep_extension)
+            tasks.append(Task(path, out / name, chosen))
+    if not tasks:
+        raise UsageError(
+            f"there are no pictures ({num_skipped} other files)",
+            where=", ".join(map(str, inputs)),
+            expected="files with a picture's extension, such as .jpg or .png",
+            remedy="check the path",
+        )
+    return Plan(out, _checked(tasks, reserved or {}), num_skipped)
+
+
+def _walk(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield each file of a folder with its relative path, in the order of the names."""
+    excluded = out.resolve() if out.resolve() != folder.resolve() else None
+    for name, folders, files in os.walk(folder, onerror=_refuse_folder):
+        parent = Path(name)
+        folders[:] = sorted(
+            each
+            for each in folders
+            if not each.startswith(".") and (parent / each).resolve() != excluded
+        )
+        for file in sorted(files):
+            yield parent / file, (parent / file).relative_to(folder)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UsageError(
+        f"the folder cannot be read ({error.strerror})",
+        where=str(error.filename),
+        expected="a readable folder",
+        remedy="correct its permissions or leave it out",
+    ) from error
+
+
+def _output_name(relative: Path, format_: str, keep_extension: bool) -> Path:
+    suffix = suffix_for_format(format_, relative.suffix)
+    if suffix == relative.suffix:
+        return relative
+    return relative.with_name(f"{relative.name if keep_extension else relative.stem}{suffix}")
+
+
+def _checked(tasks: Sequence[Task], reserved: Mapping[Path, str]) -> tuple[Task, ...]:
+    """Return the tasks, those given twice once; raises UsageError for outputs in the way."""
+    places = _Places()
+    sources = {places.of(task.input): task.input for task in tasks}
+    for task in tasks:
+        if task.input.is_symlink():
+            sources[os.path.normcase(os.path.realpath(task.input))] = task.input
+    taken: dict[str, Task | str] = {}
+    for path, name in reserved.items():
+        if places.of(path) in sources:
+            raise _overwrites(path, sources[places.of(path)], name)
+        taken[places.of(path)] = name
+    kept = []
+    for task in tasks:
+        place = places.of(task.output)
+        if place in sources:
+            raise _overwrites(task.output, sources[place], f"the translation of {task.input}")
+        other = taken.setdefault(place, task)
+        if other is task:
+            kept.append(task)
+        elif isinstance(other, str) or places.of(other.input) != places.of(task.input):
+            raise _collide(other, task)
+    return tuple(kept)
+
+
+def _overwrites(path: Path, source: Path, name: str) -> UsageError:
+    return UsageError(
+        f"{name} would overwrite the input {source}",
+        where=str(path),
+        expected="outputs that lie beside no input of the same name",
+        remedy="choose another folder with --out",
+    )
+
+
+def _collide(first: Task | str, second: Task) -> UsageError:
+    one = first if isinstance(first, str) else str(first.input)
+    suffixes = {second.input.suffix} | ({"?"} if isinstance(first, str) else {first.input.suffix})
+    kept = f"{second.input.name}{second.output.suffix}"
+    keeping = f"use --keep-extension, which gives names such as {kept}"
+    separate = "translate them one after the other into folders of their own"
+    return UsageError(
+        f"{one} and {second.input} would both be written there",
+        where=str(second.output),
+        expected="one name for each picture",
+        remedy=keeping if len(suffixes) > 1 and not isinstance(first, str) else separate,
+    )
