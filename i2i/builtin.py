@@ -9,9 +9,11 @@ from i2i.hookspecs import hookimpl
 
 @hookimpl
 def i2i_layouts() -> Mapping[str, str]:
+    """Offer the layouts that need no plugin."""
     return {"unpaired": "i2i.data.layouts:Unpaired"}
 
 
 @hookimpl
 def i2i_recipes() -> Path:
+    """Offer the folder of recipes in this distribution."""
     return Path(str(resources.files("i2i_recipes")))

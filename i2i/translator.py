@@ -59,7 +59,7 @@ class Translator(nn.Module, ABC):
     def fit(self) -> Fit:
         """Which picture sizes ``translate`` takes and returns."""
 
-    def grow(self, stage: str, shapes: Mapping[str, tuple[int, ...]]) -> None:  # noqa: B027
+    def grow(self, stage: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Build what a stage needs and only data can size: modules, pools.
 
         Called once as the stage begins, with the (C, H, W) of each role, on the CPU, under a
@@ -74,7 +74,7 @@ class Translator(nn.Module, ABC):
     def training_step(self, batch: Batch, now: Progress) -> Iterator[Update]:
         """Play one step: a generator that yields one ``Update`` a move."""
 
-    def after_step(self, now: Progress, measured: Mapping[str, float]) -> None:  # noqa: B027
+    def after_step(self, now: Progress, measured: Mapping[str, float]) -> None:
         """Change state that follows from the step's terms and measurements (by name), if any."""
 
     @abstractmethod

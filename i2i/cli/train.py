@@ -40,7 +40,7 @@ def command(
     workers: int,
     threads: int | None,
 ) -> None:
-    """Train a model of your own, or go on with a run that was stopped or killed.
+    r"""Train a model of your own, or go on with a run that was stopped or killed.
 
     \b
     i2i train --recipe horse2zebra --data horse2zebra/ -o runs/zebras
@@ -62,9 +62,9 @@ def command(
         recipe_file = None
     import torch
 
-    from i2i.engine.trainer import Trainer
     from i2i.engine.device import choose_device
     from i2i.engine.observers import Console, JsonLog, Previews, TensorBoard
+    from i2i.engine.trainer import Trainer
     from i2i.recipe import find_recipe, load_recipe
 
     if recipe_file is not None:
@@ -87,7 +87,7 @@ def command(
     )
     if recipe_file is None:
         _begin(out, recipe.to_toml())
-    if trainer.run() == "interrupted":
+    if trainer.train() == "interrupted":
         context.exit(130)
 
 

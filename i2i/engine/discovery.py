@@ -149,14 +149,20 @@ def _overwrites(path: Path, source: Path, name: str) -> UsageError:
 
 
 def _collide(first: Task | str, second: Task) -> UsageError:
+    remedy = "translate them one after the other into folders of their own"
+    if isinstance(first, Task):
+        kept = {_kept_name(first), _kept_name(second)}
+        if len(kept) > 1:
+            name = max(kept, key=len)
+            remedy = f"use --keep-extension, which writes {name} for one of them"
     one = first if isinstance(first, str) else str(first.input)
-    suffixes = {second.input.suffix} | ({"?"} if isinstance(first, str) else {first.input.suffix})
-    kept = f"{second.input.name}{second.output.suffix}"
-    keeping = f"use --keep-extension, which gives names such as {kept}"
-    separate = "translate them one after the other into folders of their own"
     return UsageError(
         f"{one} and {second.input} would both be written there",
         where=str(second.output),
         expected="one name for each picture",
-        remedy=keeping if len(suffixes) > 1 and not isinstance(first, str) else separate,
+        remedy=remedy,
     )
+
+
+def _kept_name(task: Task) -> str:
+    return _output_name(Path(task.input.name), task.format, keep_extension=True).name

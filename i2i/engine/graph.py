@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_COPIES = frozenset(
+    f"{name}Backward0" for name in ("ToCopy", "T", "Transpose", "Permute", "View", "Clone")
+)
+
 
 def sequence_number() -> int:
     """Return a number larger than that of every graph node made so far on this thread."""
@@ -33,16 +37,27 @@ def stale_parameter(
     leads: dict[Any, bool] = {}
     for node in _children_first(loss.grad_fn):
         nexts = [following for following, _ in node.next_functions if following is not None]
-        used = [each.variable for each in nexts if _is_leaf(each)]
         leads[node] = (_is_leaf(node) and id(node.variable) in wanted) or any(
             leads[following] for following in nexts
         )
         if not leads[node]:
             continue
-        for parameter in used:
-            if node._sequence_nr() < moved.get(parameter, -1):
-                return parameter  # type: ignore[no-any-return]
+        for following in nexts:
+            user, leaf = _through_copies(node, following)
+            if leaf is not None and user._sequence_nr() < moved.get(leaf.variable, -1):
+                found: nn.Parameter = leaf.variable
+                return found
     return None
+
+
+def _through_copies(node: Any, following: Any) -> tuple[Any, Any]:
+    """Follow casts and views of a parameter: the node that took it, and its leaf if there is one.
+
+    Autocast saves a low-precision copy, which does not see the parameter move.
+    """
+    while type(following).__name__ in _COPIES:
+        node, following = following, following.next_functions[0][0]
+    return node, following if _is_leaf(following) else None
 
 
 def _is_leaf(node: Any) -> bool:

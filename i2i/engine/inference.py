@@ -99,15 +99,21 @@ def prepare(image: Tensor, fit: Fit, short_side: int | None) -> Prepared:
     repeats that pixel. A family with an exact size gets the picture resized to it.
     """
     size = _size(image)
-    work = image
-    if short_side is not None and min(size) > short_side:
-        factor = short_side / min(size)
-        work = resize(image, (max(1, round(size[0] * factor)), max(1, round(size[1] * factor))))
+    work = reduce(image, short_side)
     if fit.exact_size is not None:
         return Prepared(resize(work, fit.exact_size), (0, 0), work, size)
     height, width = (_padded_length(length, fit) for length in _size(work))
     top, left = (height - work.shape[1]) // 2, (width - work.shape[2]) // 2
     return Prepared(_reflect(work, top, height, left, width), (top, left), work, size)
+
+
+def reduce(image: Tensor, short_side: int | None) -> Tensor:
+    """Resize (C, H, W) so that its short side is ``short_side``; smaller ones stay as they are."""
+    height, width = _size(image)
+    if short_side is None or min(height, width) <= short_side:
+        return image
+    factor = short_side / min(height, width)
+    return resize(image, (max(1, round(height * factor)), max(1, round(width * factor))))
 
 
 def forward(

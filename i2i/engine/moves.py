@@ -1,7 +1,7 @@
 """Play one training step: advance the family's generators and make each move they yield."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from i2i.engine.window import Played, non_finite
 from i2i.errors import PluginError
 from i2i.translator import Translator
 from i2i.types import Batch, Progress, Update, derive_seed
+
+Moves = Generator[Update, None, None]
 
 
 class Game:
@@ -39,7 +41,7 @@ class Game:
         """Play one step; raises PluginError for a broken rule and NonFiniteLoss."""
         parts = batch.split(self.num_micro_batches)
         shares = [len(part) / len(batch) for part in parts]
-        steps = [self.translator.training_step(part, now) for part in parts]
+        steps = [self._start(part, now) for part in parts]
         played, move = Played(), 0
         try:
             while self._move(steps, shares, played, now, move):
@@ -51,9 +53,15 @@ class Game:
             raise self._broken(now, "yields no move", "at least one Update a step")
         return played
 
+    def _start(self, batch: Batch, now: Progress) -> Moves:
+        step = self.translator.training_step(batch, now)
+        if not isinstance(step, Generator):
+            raise self._broken(now, f"returns {type(step).__name__}", "a generator function")
+        return step
+
     def _move(
         self,
-        steps: Sequence[Iterator[Update]],
+        steps: Sequence[Moves],
         shares: Sequence[float],
         played: Played,
         now: Progress,
@@ -76,9 +84,7 @@ class Game:
             self._step(optimizers, played, now)
         return first is not None
 
-    def _advance(
-        self, step: Iterator[Update], now: Progress, move: int, micro_batch: int
-    ) -> Update | None:
+    def _advance(self, step: Moves, now: Progress, move: int, micro_batch: int) -> Update | None:
         """Run the family up to its next yield, under a seed of its own and fresh autocast."""
         torch.manual_seed(derive_seed(now.seed, now.stage, now.step, micro_batch, move))
         before = _modes()
@@ -139,7 +145,7 @@ class Game:
         if key not in self._seen:
             self._refuse_stale(loss, targets, update, now)
             self._seen |= {key, (now.stage, move)}
-        (loss * share).backward(inputs=targets)
+        torch.autograd.backward(loss * share, inputs=targets)
 
     def _refuse_stale(
         self, loss: Tensor, targets: list[nn.Parameter], update: Update, now: Progress
@@ -152,9 +158,7 @@ class Game:
             )
             raise self._broken(now, wrong, "what passed through it computed again after the yield")
 
-    def _step(
-        self, optimizers: Sequence[PlayerOptimizer], played: Played, now: Progress
-    ) -> None:
+    def _step(self, optimizers: Sequence[PlayerOptimizer], played: Played, now: Progress) -> None:
         for optimizer in optimizers:
             if all(parameter.grad is None for parameter in optimizer.parameters):
                 wrong = f"makes a move of {optimizer.name} that reaches none of its parameters"
@@ -202,7 +206,9 @@ def _modes() -> tuple[bool, ...]:
 
 
 def _signature(update: Update | None) -> tuple[object, ...] | None:
-    return update and (update.players, tuple((t.name, t.weight) for t in update.terms))
+    if update is None:
+        return None
+    return update.players, tuple((term.name, term.weight) for term in update.terms)
 
 
 def _add(values: dict[str, Tensor], name: str, value: Tensor, share: float) -> None:

@@ -15,7 +15,7 @@ def learning_rate(player: Player, images: int, length: int) -> float:
     if images < player.warmup:
         rate *= (images + 1) / player.warmup
     start = player.decay_from * length
-    if images > start:
+    if start < min(images, length):
         rate *= 1 + (player.final - 1) * min((images - start) / (length - start), 1)
     return rate
 

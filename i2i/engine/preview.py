@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from i2i.data import Layout
-from i2i.engine.inference import translate_batch
+from i2i.engine.inference import reduce, resolve_work_size, translate_batch
 from i2i.errors import RecipeError, suggest
 from i2i.imaging import Picture, contact_sheet, from_tensor, read_picture, to_tensor
 from i2i.recipe import Recipe
@@ -18,8 +18,8 @@ def preview_pairs(
 ) -> list[tuple[Tensor, Tensor]]:
     """Translate the preview pictures of ``[validate]`` as the recipe's request says.
 
-    Returns sources and results, (C, H, W) float32 in [-1, 1] on the CPU. Sources are reduced to
-    the size of the training crops, so that a preview costs no more than a few steps.
+    Pictures are reduced to the recipe's work size, as a folder's would be, and stay so: sources
+    and results are (C, H, W) float32 in [-1, 1] on the CPU.
     """
     role = recipe.validate_.role or layout.inputs.images[0]
     if role not in layout.inputs.images:
@@ -30,17 +30,12 @@ def preview_pairs(
             remedy=suggest(role, layout.inputs.images, "correct it"),
         )
     fit = translator.fit
+    short_side = resolve_work_size(recipe.translate.work_size, fit)
     paths = layout.preview_pictures(role, recipe.validate_.pictures)
-    sources = [to_tensor(read_picture(path).pixels, fit.channels_in) for path in paths]
+    pictures = [to_tensor(read_picture(path).pixels, fit.channels_in) for path in paths]
+    sources = [reduce(picture, short_side) for picture in pictures]
     with torch.compiler.set_stance("force_eager"):  # other sizes than the crops' compile anew
-        results = translate_batch(
-            translator,
-            sources,
-            recipe.request,
-            work_size="trained" if fit.trained_size else "native",
-            restore_size=False,
-            device=device,
-        )
+        results = translate_batch(translator, sources, recipe.request, device=device)
     return list(zip(sources, results, strict=True))
 
 

@@ -61,25 +61,25 @@ class Trainer:
         kind = plugins.layout(recipe.data.layout)
         self.layout: Layout = kind(root, recipe.data.options, family.inputs, "train")
         self.augment = HostAugment(recipe.augment.host)
-        self.run_ = Run(folder, recipe, self.translator)
+        self.run = Run(folder, recipe, self.translator)
         self.events = Events(plugins, observers, warn)
         self.warn = warn
         self.window = Window()
         self.shapes: dict[str, Mapping[str, tuple[int, ...]]] = {}
         self._stop = False
 
-    def run(self) -> str:
+    def train(self) -> str:
         """Train to the end, or until SIGTERM or Ctrl-C: return "finished" or "interrupted"."""
         outcome = "failed"
         try:
             with self._signals():
-                outcome = self._run()
+                outcome = self._train()
         finally:
-            self.events.tell("i2i_run_finished", run=self.run_, outcome=outcome)
+            self.events.tell("i2i_run_finished", run=self.run, outcome=outcome)
             self.events.close()
         return outcome
 
-    def _run(self) -> str:
+    def _train(self) -> str:
         kept = load_checkpoint(self.folder) if (self.folder / NAME).exists() else None
         stages = list(self.translator.stages)
         if kept is not None:
@@ -92,7 +92,7 @@ class Trainer:
         for name in stages:
             state = StageRun(self, name, kept if kept and kept.stage == name else None)
             if name == stages[0]:
-                self.events.tell("i2i_run_started", run=self.run_)
+                self.events.tell("i2i_run_started", run=self.run)
             if not state.train():
                 return "interrupted"
             state.averages.adopt()
@@ -112,7 +112,7 @@ class Trainer:
 
     def save(self, state: "StageRun", *, finished: bool = False) -> None:
         """Write the checkpoint, after the observers have written what they hold."""
-        self.events.tell("i2i_checkpoint_saving", run=self.run_)
+        self.events.tell("i2i_checkpoint_saving", run=self.run)
         if finished:
             self.save_model(self.folder / "model.safetensors")
         path = save_checkpoint(
@@ -130,7 +130,7 @@ class Trainer:
                 environment=environment(),
             ),
         )
-        self.events.tell("i2i_checkpoint_saved", run=self.run_, path=path)
+        self.events.tell("i2i_checkpoint_saved", run=self.run, path=path)
 
     def save_model(self, path: Path) -> None:
         """Write the translator's present weights as a model file that says how it was trained."""
@@ -145,8 +145,8 @@ class Trainer:
             stages=self.shapes,
             recipe=shared.to_toml(),
             training={
-                "stage": self.run_.stage,
-                "images": self.run_.images,
+                "stage": self.run.stage,
+                "images": self.run.images,
                 "seed": recipe.run.seed,
                 "data": Path(recipe.data.root or ".").resolve().name,
                 "torch": torch.__version__.partition("+")[0],
@@ -162,7 +162,7 @@ class Trainer:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Turn the first SIGTERM or Ctrl-C into a stop after the step; a second one acts at once."""
+        """Turn the first SIGTERM or Ctrl-C into a stop after the step; a second acts at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -253,7 +253,7 @@ class StageRun:
         self._tell_place()
         due = self.step % trainer.recipe.run.log_every == 0 or self.step == self.num_steps
         report = StepReport(rates, trainer.window.line() if due else None)
-        trainer.events.tell("i2i_step_finished", run=trainer.run_, report=report)
+        trainer.events.tell("i2i_step_finished", run=trainer.run, report=report)
 
     def _after_step(self, now: Progress, played: Played) -> None:
         """Call the family's ``after_step`` if it has one: reading the values makes devices wait."""
@@ -265,19 +265,19 @@ class StageRun:
             translator.after_step(now, {name: float(value) for name, value in values.items()})
 
     def _preview(self) -> None:
-        """Translate the same few pictures by the averaged weights, and write the model they made."""
+        """Translate the same few pictures by the averaged weights, and write that model."""
         trainer = self.trainer
         with self.averages.applied():
             if trainer.recipe.validate_.pictures:
                 pairs = preview_pairs(
                     trainer.layout, trainer.recipe, trainer.translator, trainer.device
                 )
-                trainer.events.tell("i2i_preview", run=trainer.run_, pairs=pairs)
+                trainer.events.tell("i2i_preview", run=trainer.run, pairs=pairs)
             trainer.save_model(trainer.folder / "model.safetensors")
             if trainer.recipe.validate_.snapshots:
                 snapshots = trainer.folder / "snapshots"
                 snapshots.mkdir(exist_ok=True)
-                name = f"{self.name}-{trainer.run_.images:09d}.safetensors"
+                name = f"{self.name}-{trainer.run.images:09d}.safetensors"
                 trainer.save_model(snapshots / name)
         trainer.translator.train()
 
@@ -321,7 +321,7 @@ class StageRun:
             tensor.copy_(kept.averages[name])
 
     def _tell_place(self) -> None:
-        run, stages = self.trainer.run_, self.trainer.translator.stages
+        run, stages = self.trainer.run, self.trainer.translator.stages
         earlier = [self.trainer.recipe.stages[n] for n in stages[: stages.index(self.name)]]
         run.stage, run.step, run.length = self.name, self.step, self.options.images
         run.images = self.step * self.options.batch_size

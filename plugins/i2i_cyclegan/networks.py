@@ -13,6 +13,7 @@ class InstanceNorm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise each channel of each picture."""
         return F.group_norm(x, x.shape[1])
 
 
@@ -34,8 +35,10 @@ class ResidualBlock(nn.Module):
         self.norm = InstanceNorm()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Add what the two convolutions make of ``x``."""
         hidden = F.relu(self.norm(self.first(x)), inplace=True)
-        return x + self.norm(self.second(hidden))
+        changed: Tensor = self.norm(self.second(hidden))
+        return x + changed
 
 
 class ResNetGenerator(nn.Module):
@@ -67,6 +70,7 @@ class ResNetGenerator(nn.Module):
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Translate pictures."""
         x = F.relu(self.norm(self.stem(x)), inplace=True)
         for convolution in self.down:
             x = F.relu(self.norm(convolution(x)), inplace=True)
@@ -97,6 +101,7 @@ class PatchDiscriminator(nn.Module):
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of the patches."""
         x = F.leaky_relu(self.first(x), 0.2, inplace=True)
         for convolution in self.middle:
             x = F.leaky_relu(self.norm(convolution(x)), 0.2, inplace=True)

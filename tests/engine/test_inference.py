@@ -164,9 +164,7 @@ def test_detail_gives_way_where_input_and_output_cannot_be_subtracted():
     (output,) = translate_batch(
         Inverse(Fit(multiple=4, scale=2, channels_out=1)), [image], Nothing(), work_size=20
     )
-    torch.testing.assert_close(
-        output[:, ::2, ::2], -image[:1], atol=0.05, rtol=0
-    )
+    torch.testing.assert_close(output[:, ::2, ::2], -image[:1], atol=0.05, rtol=0)
     assert output.shape == (1, 120, 80)
 
 

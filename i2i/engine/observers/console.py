@@ -50,8 +50,10 @@ class Console:
         line = report.line
         terms = " ".join(f"{n} {v:.3f}" for n, v in line.terms.items()) if line else ""
         if self._bar is not None:
-            extra = {"terms": terms} if terms else {}
-            self._bar.update(self._bar.task_ids[-1], completed=run.images, speed=f"{speed:.1f}", **extra)
+            task = self._bar.task_ids[-1]
+            self._bar.update(task, completed=run.images, speed=f"{speed:.1f}")
+            if terms:
+                self._bar.update(task, terms=terms)
         elif terms:
             left = (run.length - run.images) / max(speed, 1e-9)
             self._console.print(

@@ -25,7 +25,7 @@ class TensorBoard:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         purge = run.total_step + 1 if run.total_step else None
-        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=purge)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=purge)
 
     @hookimpl
     def i2i_step_finished(self, run: Run, report: StepReport) -> None:
@@ -39,23 +39,23 @@ class TensorBoard:
         }
         for group, values in groups.items():
             for name, value in values.items():
-                self._writer.add_scalar(f"{group}/{name}", value, run.total_step)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(f"{group}/{name}", value, run.total_step)
 
     @hookimpl
     def i2i_preview(self, run: Run, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Write the preview as one grid."""
         if self._writer is not None:
             sheet = preview_sheet(pairs).pixels
-            self._writer.add_image("preview", sheet, run.total_step, dataformats="HWC")  # type: ignore[no-untyped-call]
+            self._writer.add_image("preview", sheet, run.total_step, dataformats="HWC")
 
     @hookimpl
     def i2i_checkpoint_saving(self) -> None:
         """Hand the events to the system."""
         if self._writer is not None:
-            self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.flush()
 
     @hookimpl
     def i2i_run_finished(self) -> None:
         """Close the event file."""
         if self._writer is not None:
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()
