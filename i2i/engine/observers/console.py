@@ -27,7 +27,7 @@ class Console:
     @hookimpl
     def i2i_run_started(self, run: Run) -> None:
         """Begin the display."""
-        self._console.print(f"training {run.recipe.family} in {run.folder}", highlight=False)
+        self._print(f"training {run.recipe.family} in {run.folder}")
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -56,11 +56,9 @@ class Console:
                 self._bar.update(task, terms=terms)
         elif terms:
             left = (run.length - run.images) / max(speed, 1e-9)
-            self._console.print(
+            self._print(
                 f"{run.stage} {run.images}/{run.length} images, {speed:.1f} images/s, "
-                f"{left / 60:.0f} min left: {terms}",
-                highlight=False,
-                soft_wrap=True,
+                f"{left / 60:.0f} min left: {terms}"
             )
 
     @hookimpl
@@ -72,7 +70,10 @@ class Console:
             text = f"finished: the model is {run.folder / 'model.safetensors'}"
         else:
             text = f"{outcome}: go on with i2i train --resume {run.folder}"
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _begin_stage(self, run: Run) -> None:
         self._stage = run.stage
