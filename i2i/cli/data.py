@@ -112,7 +112,9 @@ def _print(report: "DataReport", root: Path) -> None:
     for folder in report.folders:
         _print_faults(folder, root)
     if report.shared:
-        click.echo(f"{len(report.shared)} pictures are in both train and test:")
+        count = len(report.shared)
+        pictures = "1 picture is" if count == 1 else f"{count} pictures are"
+        click.echo(f"{pictures} in both train and test:")
         _print_some([f"{_short(a, root)} = {_short(b, root)}" for a, b in report.shared])
     click.echo("Ready to train." if report.is_fit else "Not ready to train: see above.")
 

@@ -2,19 +2,19 @@
 
 import hashlib
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
 
 from i2i.data.layouts import Layout, Split
-from i2i.data.loading import read_rgb
-from i2i.errors import DataError
+from i2i.errors import DataError, ImageError
+from i2i.imaging import decode, pillow_unbound, read_bytes
 from i2i.types import Inputs
 
 _SPLITS: Final[tuple[Split, ...]] = ("train", "test")
@@ -124,26 +124,25 @@ def check_folders(
 def look(path: Path) -> Look:
     """Decode one picture to its end, as training would."""
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with Image.open(path) as opened:
-            mode = opened.mode
-        image = read_rgb(path)
-    except Exception as error:  # a damaged file makes decoders raise almost anything
-        return Look(path, fault=_reason(error, path))
-    height, width = image.shape[:2]
-    is_grey = bool((image == image[..., :1]).all())
-    return Look(path, (width, height), mode, is_grey, digest)
+        content = read_bytes(path)
+        pixels = decode(content, str(path)).pixels
+    except ImageError as error:
+        return Look(path, fault=error.wrong)
+    with Image.open(BytesIO(content)) as opened:
+        mode = opened.mode
+    is_grey = bool((pixels == pixels[..., :1]).all())
+    size = (pixels.shape[1], pixels.shape[0])
+    return Look(path, size, mode, is_grey, hashlib.sha256(content).hexdigest())
 
 
 def _look_at(paths: Iterable[Path], on_picture: Callable[[int, int], None]) -> dict[Path, Look]:
     todo = list(paths)
     looks = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about metadata that training does not use
-        with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as threads:
-            for done, seen in enumerate(threads.map(look, todo), start=1):
-                looks[seen.path] = seen
-                on_picture(done, len(todo))
+    num_threads = min(8, (os.cpu_count() or 1) + 1)
+    with pillow_unbound(), ThreadPoolExecutor(num_threads) as threads:
+        for done, seen in enumerate(threads.map(look, todo), start=1):
+            looks[seen.path] = seen
+            on_picture(done, len(todo))
     return looks
 
 
@@ -161,10 +160,3 @@ def _shared(folders: Iterable[FolderReport]) -> tuple[tuple[Path, Path], ...]:
         if seen.digest in trained
     )
     return tuple(pairs)
-
-
-def _reason(error: BaseException, path: Path) -> str:
-    if path.exists() and path.stat().st_size == 0:
-        return "the file is empty"
-    text = " ".join(str(error).split()).replace(repr(str(path)), "it")
-    return text or type(error).__name__

@@ -9,16 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from i2i.errors import DataError, RecipeError, suggest
+from i2i.imaging import has_picture_suffix
 from i2i.types import Inputs, derive_seed
 
 Split = Literal["train", "test"]
-
-# Pillow recognises these without being able to decode them by itself.
-_NOT_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ class Unpaired(Layout):
                 "there is no picture in it",
                 where=str(folder),
                 expected=f"the {split} pictures of role {role!r}, at any depth",
-                remedy="put pictures there in a format that Pillow reads",
+                remedy="put pictures there such as JPEG or PNG files",
             )
         return pictures
 
@@ -146,10 +143,9 @@ class Unpaired(Layout):
 def find_pictures(folder: Path) -> tuple[Path, ...]:
     """Return the pictures below ``folder``, at any depth, ordered by their relative path.
 
-    A picture is a file with the extension of a format that Pillow decodes. Hidden files and
+    A picture is a file with the extension of a format that i2i reads. Hidden files and
     folders are left out; links to folders are followed, each folder once.
     """
-    extensions = _picture_extensions()
     found: list[Path] = []
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
@@ -163,7 +159,7 @@ def find_pictures(folder: Path) -> tuple[Path, ...]:
         found += [
             Path(parent, name)
             for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in extensions
+            if not name.startswith(".") and has_picture_suffix(Path(name))
         ]
     return tuple(sorted(found, key=lambda path: _sort_key(path.relative_to(folder))))
 
@@ -171,14 +167,6 @@ def find_pictures(folder: Path) -> tuple[Path, ...]:
 def _sort_key(relative: Path) -> tuple[str, str]:
     text = relative.as_posix()
     return unicodedata.normalize("NFC", text), text
-
-
-def _picture_extensions() -> frozenset[str]:
-    return frozenset(
-        extension
-        for extension, name in Image.registered_extensions().items()
-        if name in Image.OPEN and name not in _NOT_PICTURES
-    )
 
 
 def _check_folder(root: Path, folder: Path, expected: str) -> None:

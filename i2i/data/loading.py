@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from i2i.data.augment import HostAugment
 from i2i.data.layouts import Layout, Sample
-from i2i.errors import DataError, I2IError
+from i2i.errors import DataError, I2IError, ImageError
+from i2i.imaging import Pixels, read_picture, to_tensor
 from i2i.types import Batch, derive_seed
 
 _PREFETCHED = 2  # batches a worker
@@ -104,7 +103,7 @@ def _key(layout: Layout, seed: int, place: int) -> int:
 
 def _load(
     layout: Layout, augment: HostAugment, seed: int, place: int
-) -> tuple[Mapping[str, NDArray[np.uint8]], Sample]:
+) -> tuple[Mapping[str, Pixels], Sample]:
     """Read and augment the sample at ``place`` of the endless sequence of epochs."""
     epoch, index = divmod(place, len(layout))
     sample = layout.sample(seed, epoch, index)
@@ -117,7 +116,7 @@ def _load(
     return images, sample
 
 
-def _augmented(augment: HostAugment, path: Path, number: int) -> NDArray[np.uint8]:
+def _augmented(augment: HostAugment, path: Path, number: int) -> Pixels:
     image = _read(path)
     try:
         return augment(image, number)
@@ -132,21 +131,19 @@ def _augmented(augment: HostAugment, path: Path, number: int) -> NDArray[np.uint
         ) from error
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+def _read(path: Path) -> Pixels:
     try:
         return read_rgb(path)
-    except Exception as error:  # a damaged file makes decoders raise almost anything
+    except ImageError as error:
         raise DataError(
-            f"the picture cannot be read ({_reason(error)})",
+            error.wrong,
             where=str(path),
             expected="a picture that decodes to its end",
             remedy="run 'i2i data check' on the data folder to find every such file",
         ) from error
 
 
-def _stack(
-    role: str, pictures: list[Mapping[str, NDArray[np.uint8]]], samples: list[Sample]
-) -> Tensor:
+def _stack(role: str, pictures: list[Mapping[str, Pixels]], samples: list[Sample]) -> Tensor:
     """Return the pictures of one role as (N, H, W, 3) uint8: a quarter of what float32 weighs."""
     images = [each[role] for each in pictures]
     for image, sample in zip(images, samples, strict=True):
@@ -161,32 +158,19 @@ def _stack(
     return torch.from_numpy(np.stack(images))
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Return a picture as (H, W, 3) uint8 RGB, upright as its EXIF says; alpha goes over white.
-
-    Raises what Pillow raises.
-    """
-    with Image.open(path) as opened:
-        image: Image.Image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip to 8
-            grey = np.asarray(image).astype(np.float64) / 257
-            image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
-        return np.asarray(image.convert("RGB"))
+def read_rgb(path: Path) -> Pixels:
+    """Return a picture as (H, W, 3) RGB pixels; raises ImageError."""
+    pixels = read_picture(path).pixels
+    return pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
 
 
 def _scaled(batch: Batch) -> Batch:
-    """Return the batch with images in the form that training sees."""
-    images = {role: to_tensor(image) for role, image in batch.images.items()}
+    """Return the batch with images as float32 in [-1, 1]."""
+    images = {
+        role: torch.stack([to_tensor(pixels.numpy()) for pixels in images])
+        for role, images in batch.images.items()
+    }
     return Batch(images, batch.keys, batch.labels)
-
-
-def to_tensor(images: Tensor) -> Tensor:
-    """Return (N, H, W, 3) uint8 as (N, 3, H, W) float32 in [-1, 1]."""
-    return images.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0)
 
 
 def _as_it_is(item: Any) -> Any:
