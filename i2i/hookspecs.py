@@ -37,12 +37,12 @@ def i2i_recipes() -> Path:
 
 @hookspec
 def i2i_run_started(run: Any) -> None:
-    """Hear that training begins or goes on, with the run (``i2i.engine.Run``)."""
+    """Hear that training begins or goes on, with the run (``i2i.engine.run.Run``)."""
 
 
 @hookspec
 def i2i_step_finished(run: Any, report: Any) -> None:
-    """Hear of every training step, with its report (``i2i.engine.StepReport``)."""
+    """Hear of every training step, with its report (``i2i.engine.run.StepReport``)."""
 
 
 @hookspec
@@ -67,4 +67,4 @@ def i2i_run_finished(run: Any, outcome: str) -> None:
 
 @hookspec
 def i2i_image_translated(result: Any) -> None:
-    """Hear of each picture of a folder job, with its record (``i2i.engine.Result``)."""
+    """Hear of each picture of a folder job, with its record (``i2i.engine.job.Result``)."""

@@ -84,19 +84,18 @@ class Plugins:
 
     def advice(self, name: str, known: Iterable[str]) -> str:
         """Return what to do about an unknown ``name``: the nearest known one, or where to look."""
-        count = len(self.skipped)
         look = "run 'i2i plugins' to see what is installed"
-        return suggest(name, known, f"{look} and why {count} skipped" if count else look)
+        return suggest(name, known, f"{look} and why others were skipped" if self.skipped else look)
 
     def family(self, name: str) -> "type[Translator]":
         """Import the family ``name``.
 
         Raises UsageError for an unknown name and PluginError when its class cannot be used.
         """
-        from i2i.translator import Translator
-
         family = self._imported("family", name, self.families)
         offer = self.families[name]
+        from i2i.translator import Translator  # imports torch, as a family that works has done
+
         if not (isinstance(family, type) and issubclass(family, Translator)):
             raise _broken(offer, "is not a subclass of i2i.Translator")
         attributes = ("name", "Options", "Request", "inputs", "exported")

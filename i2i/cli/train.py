@@ -40,7 +40,7 @@ def command(
     workers: int,
     threads: int | None,
 ) -> None:
-    r"""Train a model of your own, or go on with a run that was stopped or killed.
+    """Train a model of your own, or go on with a run that was stopped or killed.
 
     \b
     i2i train --recipe horse2zebra --data horse2zebra/ -o runs/zebras
@@ -48,7 +48,7 @@ def command(
 
     A run folder holds recipe.toml, checkpoint.pt, log.jsonl, tensorboard/, previews/ and, in the
     end, model.safetensors. Ctrl-C and SIGTERM save and stop.
-    """
+    """  # noqa: D301 - the escape is for click
     from i2i.plugins import load_plugins
 
     plugins = load_plugins()

@@ -75,7 +75,12 @@ _COUNT = click.IntRange(min=1)
 @click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A field of the request."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    help="Where to compute; auto takes a GPU if there is one.",
+)
 @click.option("--batch-size", type=_COUNT, help="Pictures computed at once: 1 on a CPU, else 8.")
 @click.option("--workers", type=_COUNT, help="Threads that decode, and as many that encode.")
 @click.option(
@@ -90,7 +95,12 @@ _COUNT = click.IntRange(min=1)
     help="Bring results back to the input's size; the recipe's.",
 )
 @click.option("--max-pixels", type=_COUNT, help="Refuse larger pictures: 100,000,000.")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    help="Of the networks; bfloat16 is faster where the device has it.",
+)
 @click.option(
     "--format",
     "format_",
@@ -227,6 +237,7 @@ def _settings(arguments: _Arguments, defaults: "Translate", request: "BaseModel"
         request=request,
         work_size=cast("WorkSize", arguments.work_size or defaults.work_size),
         restore_size=defaults.restore_size if restore_size is None else restore_size,
+        restore=defaults.restore,
         precision=cast("Precision", arguments.precision),
         device=device,
         batch_size=arguments.batch_size or (1 if device == "cpu" else 8),

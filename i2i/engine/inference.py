@@ -46,7 +46,7 @@ def translate_batch(
     *,
     work_size: WorkSize = "native",
     restore_size: bool = True,
-    restore: Restore = "detail",
+    restore: Restore = "resize",
     batch_size: int = 8,
     device: torch.device | None = None,
     precision: Precision = "float32",

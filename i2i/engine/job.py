@@ -57,7 +57,7 @@ class Settings:
     request: BaseModel
     work_size: WorkSize = "native"
     restore_size: bool = True
-    restore: Restore = "detail"
+    restore: Restore = "resize"
     precision: Precision = "float32"
     device: str = "cpu"
     batch_size: int = 1  # sums in another order: the last bit of a pixel may differ

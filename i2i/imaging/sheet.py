@@ -16,19 +16,25 @@ def contact_sheet(
     """Lay out pairs, each input left of its output, on white; none is enlarged.
 
     ``cell`` is the side, in pixels, of the square that a picture is reduced to fit in, and
-    ``num_columns`` the most pairs in a row.
+    ``num_columns`` the most pairs in a row; a row is as high as its tallest picture.
     """
     num_columns = max(1, min(num_columns, len(pairs)))
-    num_rows = -(-len(pairs) // num_columns)
-    width, height = 2 * cell + 2 * _GAP, cell + 2 * _GAP
-    sheet = Image.new("RGB", (num_columns * width, max(1, num_rows) * height), "white")
-    for index, pair in enumerate(pairs):
-        row, column = divmod(index, num_columns)
-        for side, picture in enumerate(pair):
-            small = _thumbnail(picture.pixels, cell)
-            left = column * width + _GAP + side * cell + (cell - small.width) // 2
-            top = row * height + _GAP + (cell - small.height) // 2
-            sheet.paste(small, (left, top))
+    rows = [
+        [
+            tuple(_thumbnail(picture.pixels, cell) for picture in pair)
+            for pair in pairs[start:][:num_columns]
+        ]
+        for start in range(0, len(pairs), num_columns)
+    ]
+    heights = [max(small.height for pair in row for small in pair) + 2 * _GAP for row in rows]
+    width = 2 * cell + 2 * _GAP
+    sheet = Image.new("RGB", (num_columns * width, max(1, sum(heights))), "white")
+    for index, row in enumerate(rows):
+        middle = sum(heights[:index]) + heights[index] // 2
+        for column, pair in enumerate(row):
+            for side, small in enumerate(pair):
+                left = column * width + _GAP + side * cell + (cell - small.width) // 2
+                sheet.paste(small, (left, middle - small.height // 2))
     return Picture(np.array(sheet))
 
 

@@ -80,7 +80,8 @@ def _read_value(text: str, annotation: Any, override: str) -> Any:
     except tomllib.TOMLDecodeError:
         pass
     except ValidationError as error:
-        fault = error
+        if isinstance(value, list | dict):  # it was meant as TOML, so that is what is at fault
+            fault = error
     else:
         return value
     raise UsageError(

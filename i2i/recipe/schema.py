@@ -130,6 +130,11 @@ class Translate(Frozen):
         "native", description="Reduce the short side to this many pixels first."
     )
     restore_size: bool = Field(True, description="Bring the result back to the picture's size.")
+    restore: Literal["resize", "detail"] = Field(
+        "resize",
+        description="How: enlarge the result, or add the enlarged change to the picture, for "
+        "families whose outputs lie over their inputs.",
+    )
 
 
 class Weights(Frozen):

@@ -126,9 +126,9 @@ def test_the_short_side_is_reduced_and_never_enlarged(size, work):
 
 
 def test_reduction_does_not_alias():
-    stripes = torch.ones(3, 80, 80)
-    stripes[:, :, ::2] = -1
-    assert prepare(stripes, Fit(), 20).work[:, :, 2:-2].abs().max() < 0.05
+    # a mean of 4 x 4 pixels of noise has a quarter of its deviation; picking neighbours has 0.65
+    noise = grey(160, 160)
+    assert prepare(noise, Fit(), 40).work.std() < 0.4 * noise.std()
 
 
 @pytest.mark.parametrize("restore", ["detail", "resize"])

@@ -245,3 +245,5 @@ def test_a_contact_sheet_shows_each_input_left_of_its_output():
     assert sheet[40, 8 + 64 + 32].tolist() == [90, 90, 90]
     assert sheet[120, 8 + 64 + 32].tolist() == [90, 90, 90]
     assert sheet[120, 300].tolist() == [255, 255, 255]
+    wide = Picture(np.zeros((8, 64, 3), dtype=np.uint8))
+    assert contact_sheet([(wide, wide)] * 2, cell=64, num_columns=1).size == (2 * 24, 144)

@@ -1,0 +1,101 @@
+"""CycleGAN's first ten steps, kept as numbers, and two pictures learnt by heart.
+
+A refactor may not move the golden losses. Where a change is meant to, write them anew:
+
+    I2I_WRITE_GOLDEN=1 python -m pytest tests/golden
+
+and say in the commit why they moved.
+"""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from i2i import Batch, Progress
+from i2i.engine.moves import Game
+from i2i.engine.optim import PlayerOptimizer
+from i2i.model_file import build, grow
+from i2i.recipe import Player
+from i2i.testing import make_batch
+from i2i_cyclegan.translator import CycleGAN, CycleGANOptions
+
+GOLDEN = Path(__file__).with_name("cyclegan.json")
+
+
+def make_game(options: CycleGANOptions, shape: tuple[int, ...], rate: float) -> Game:
+    translator = build(CycleGAN, options, seed=0)
+    grow(translator, "train", {"a": shape, "b": shape}, seed=0)
+    translator.train()
+    player = Player(learning_rate=rate)
+    return Game(
+        translator,
+        {
+            name: PlayerOptimizer(name, parameters, player, 10_000)
+            for name, parameters in translator.players("train").items()
+        },
+        precision=torch.float32,
+        num_micro_batches=1,
+        device=torch.device("cpu"),
+    )
+
+
+def play(game: Game, batch: Batch, step: int) -> dict[str, float]:
+    now = Progress(0, "train", step, step * len(batch))
+    with torch.random.fork_rng(devices=[]):
+        played = game.play(batch, now)
+    return {name: float(value) for name, value in (played.terms | played.measured).items()}
+
+
+def test_first_ten_steps_have_the_golden_losses():
+    options = CycleGANOptions(
+        width=4, num_blocks=2, discriminator_width=4, identity_every=3, pool_size=3
+    )
+    game = make_game(options, (3, 32, 32), 2e-4)
+    shapes = {"a": (3, 32, 32), "b": (3, 32, 32)}
+    steps = []
+    for step in range(10):
+        batch = make_batch(CycleGAN.inputs, batch_size=2, shapes=shapes, seed=step)
+        steps.append(play(game, batch, step))
+    if os.environ.get("I2I_WRITE_GOLDEN"):
+        rounded = [{name: float(f"{value:.8g}") for name, value in each.items()} for each in steps]
+        GOLDEN.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    for index, (step, kept) in enumerate(zip(steps, golden, strict=True)):
+        assert step.keys() == kept.keys()
+        for name, value in kept.items():
+            assert step[name] == pytest.approx(value, rel=1e-4), f"{name} in step {index}"
+
+
+def recoloured() -> Batch:
+    """Two pictures of soft shapes in the first domain, two others in other colours in the second."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(4, 1, 4, 4, generator=generator)
+    soft = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear") * 2 - 1
+    grey = soft.expand(4, 3, 16, 16)
+    tint = torch.tensor([0.9, -0.6, 0.2])[:, None, None]
+    return Batch({"a": grey[:2], "b": grey[2:] * tint}, torch.arange(2))
+
+
+def test_two_pictures_a_domain_are_learnt_by_heart():
+    """The cycle closes, and what a translation shows has the colours of the other domain."""
+    options = CycleGANOptions(width=8, num_blocks=1, discriminator_width=8, pool_size=0)
+    game = make_game(options, (3, 16, 16), 2e-3)
+    batch = replace(recoloured())
+    first = play(game, batch, 0)
+    for step in range(1, 150):
+        last = play(game, batch, step)
+    for name in ("cycle_a", "cycle_b", "identity_a", "identity_b"):
+        assert last[name] < 0.25 * first[name], (name, first[name], last[name])
+    a, b = batch.images["a"], batch.images["b"]
+    with torch.no_grad():
+        translated = game.translator.eval().translate(a, CycleGAN.Request())
+
+    def tint(images: torch.Tensor) -> torch.Tensor:
+        centred = images - images.mean((2, 3), keepdim=True)
+        return (centred * centred[:, :1]).mean((0, 2, 3)) / centred[:, :1].square().mean()
+
+    assert (tint(translated) - tint(b)).abs().max() < 0.5 * (tint(a) - tint(b)).abs().max()
