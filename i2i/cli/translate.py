@@ -77,9 +77,8 @@ _COUNT = click.IntRange(min=1)
 )
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
-    help="Where to compute; auto takes a GPU if there is one.",
+    help="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one.",
 )
 @click.option("--batch-size", type=_COUNT, help="Pictures computed at once: 1 on a CPU, else 8.")
 @click.option("--workers", type=_COUNT, help="Threads that decode, and as many that encode.")
@@ -124,6 +123,7 @@ def _translate(context: click.Context, arguments: _Arguments) -> int:
     """Run the job and return the exit status; raises I2IError for a command that cannot run."""
     # Heavy imports wait until a command needs them: 'i2i --help' answers at once.
     from i2i.engine.discovery import make_plan
+    from i2i.engine.events import Events
     from i2i.engine.job import run_job
     from i2i.plugins import Plugins, load_plugins
 
@@ -141,11 +141,11 @@ def _translate(context: click.Context, arguments: _Arguments) -> int:
         reserved=reserved,
     )
     with _watching(len(plan.tasks), arguments.report) as console, _interruptible() as interrupt:
-        plugins.manager.register(console)
+        events = Events(plugins, [console], console.warn)
         try:
-            summary = run_job(plan, model, settings, plugins, lambda: interrupt.requested)
+            summary = run_job(plan, model, settings, events, lambda: interrupt.requested)
         finally:
-            plugins.manager.unregister(console)
+            events.close()
     if arguments.sheet and console.first_done:
         click.echo(f"contact sheet: {_write_sheet(arguments.out, console.first_done, settings)}")
     click.echo(_describe(summary, arguments.out))
@@ -228,10 +228,11 @@ def _request(
 
 
 def _settings(arguments: _Arguments, defaults: "Translate", request: "BaseModel") -> "Settings":
+    from i2i.engine.device import choose_device
     from i2i.engine.job import Settings
     from i2i.imaging import MAX_PIXELS
 
-    device = _device(arguments.device)
+    device = choose_device(arguments.device)
     restore_size = arguments.restore_size
     return Settings(
         request=request,
@@ -240,25 +241,10 @@ def _settings(arguments: _Arguments, defaults: "Translate", request: "BaseModel"
         restore=defaults.restore,
         precision=cast("Precision", arguments.precision),
         device=device,
-        batch_size=arguments.batch_size or (1 if device == "cpu" else 8),
+        batch_size=arguments.batch_size or (1 if device.type == "cpu" else 8),
         num_workers=arguments.workers or min(4, os.cpu_count() or 1),
         max_pixels=arguments.max_pixels or MAX_PIXELS,
     )
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "there is no such device",
-            where="--device cuda",
-            expected="a GPU that PyTorch can use",
-            remedy="use --device cpu, or install a PyTorch build for this GPU",
-        )
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
 
 
 class _Console:
@@ -273,13 +259,19 @@ class _Console:
     def i2i_image_translated(self, result: "Result") -> None:
         self._progress.advance(self._bar)
         if result.error is not None:
-            console = self._progress.console
-            console.print(result.error, markup=False, highlight=False, soft_wrap=True)
+            self._print(result.error)
         elif len(self.first_done) < _SHEET_PAIRS:
             self.first_done.append(result)
         if self._report is not None:
             self._report.write(f"{result.to_json()}\n")
             self._report.flush()
+
+    def warn(self, text: str) -> None:
+        """Print a warning above the bar."""
+        self._print(f"Warning: {text}")
+
+    def _print(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
             f"there is no device {name!r}",
-            where="--device",
+            where=f"--device {name}",
             expected="auto, cpu, or cuda on a machine that has a GPU",
             remedy="use --device cpu, or install a PyTorch build for this GPU",
         ) from error

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from i2i.engine.discovery import Plan, Task
+from i2i.engine.events import Events
 from i2i.engine.inference import (
     Precision,
     Prepared,
@@ -45,7 +46,6 @@ from i2i.imaging import (
     to_tensor,
 )
 from i2i.model_file import Model, write_atomically
-from i2i.plugins import Plugins
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Settings:
     restore_size: bool = True
     restore: Restore = "resize"
     precision: Precision = "float32"
-    device: str = "cpu"
+    device: torch.device = torch.device("cpu")
     batch_size: int = 1  # sums in another order: the last bit of a pixel may differ
     num_workers: int = 2  # threads that decode, and as many that encode
     max_pixels: int = MAX_PIXELS
@@ -110,7 +110,7 @@ def run_job(
     plan: Plan,
     model: Model,
     settings: Settings,
-    plugins: Plugins,
+    events: Events,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Translate every picture of ``plan``; each result goes to the hook ``i2i_image_translated``.
@@ -136,7 +136,7 @@ def run_job(
     with pillow_unbound():
         for result in job.results(plan.tasks, stop):
             counts[result.status] += 1
-            plugins.manager.hook.i2i_image_translated(result=result)
+            events.tell("i2i_image_translated", result=result)
     num_done, num_failed = counts["done"], counts["failed"]
     seconds = time.monotonic() - started
     interrupted = num_done + num_failed < len(plan.tasks)
@@ -164,7 +164,6 @@ class _Job:
         self.fit = model.translator.fit
         self.short_side = resolve_work_size(settings.work_size, self.fit)
         self.request = settings.request.model_dump(mode="json")
-        self.device = torch.device(settings.device)
         self.bug_shown = False
 
     def results(self, tasks: Iterable[Task], stop: Callable[[], bool]) -> Iterator[Result]:
@@ -234,7 +233,7 @@ class _Job:
                     self.model.translator,
                     batch,
                     self.settings.request,
-                    device=self.device,
+                    device=self.settings.device,
                     precision=self.settings.precision,
                 )
             )

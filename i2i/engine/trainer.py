@@ -22,10 +22,11 @@ from i2i.engine.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from i2i.engine.events import Events
 from i2i.engine.moves import Game
 from i2i.engine.optim import PlayerOptimizer, learning_rate
 from i2i.engine.preview import preview_pairs
-from i2i.engine.run import Events, Run, StepReport
+from i2i.engine.run import Run, StepReport
 from i2i.engine.window import Played, Window
 from i2i.errors import RecipeError, suggest
 from i2i.model_file import Header, build, grow, save_model

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from i2i.cli import main
+from i2i.engine.events import Events
 from i2i.hookspecs import hookimpl
 from i2i.imaging import read_picture
 from i2i.model_file import Header, build, save_model
@@ -539,7 +540,7 @@ def test_only_a_bounded_number_of_pictures_is_ever_open(tmp_path, plugins, model
     listener = Listener()
     plugins.manager.register(listener)
     try:
-        summary = job.run_job(plan, loaded, settings, plugins)
+        summary = job.run_job(plan, loaded, settings, Events(plugins, [], pytest.fail))
     finally:
         plugins.manager.unregister(listener)
     assert summary.num_done == finished == begun == 60

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from i2i import hookspecs
 from i2i.engine.averaging import Averages
+from i2i.engine.events import Events
 from i2i.engine.graph import sequence_number, stale_parameter
 from i2i.engine.optim import PlayerOptimizer, learning_rate
-from i2i.engine.run import Events
 from i2i.engine.window import Played, Window
 from i2i.errors import NonFiniteLoss
 from i2i.hookspecs import hookimpl

@@ -42,13 +42,8 @@ class JsonLog:
             },
         }
         self._file.write(json.dumps(line) + "\n")
+        self._file.flush()  # for whoever watches it
         self._since, self._images = now, run.images
-
-    @hookimpl
-    def i2i_checkpoint_saving(self) -> None:
-        """Hand the lines to the system, so that the checkpoint records the true length."""
-        if self._file is not None:
-            self._file.flush()
 
     @hookimpl
     def i2i_run_finished(self) -> None:
