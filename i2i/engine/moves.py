@@ -1,6 +1,5 @@
 """Play one training step: advance the family's generators and make each move they yield."""
 
-import contextlib
 from collections.abc import Generator, Mapping, Sequence
 
 import torch
@@ -87,19 +86,16 @@ class Game:
     def _advance(self, step: Moves, now: Progress, move: int, micro_batch: int) -> Update | None:
         """Run the family up to its next yield, under a seed of its own and fresh autocast."""
         torch.manual_seed(derive_seed(now.seed, now.stage, now.step, micro_batch, move))
-        before = _modes()
-        checking = (now.stage, move) not in self._seen
-        with contextlib.ExitStack() as stack:
-            if checking:  # double backward then numbers its nodes on this thread, as graph.py needs
-                stack.enter_context(torch.autograd.set_multithreading_enabled(False))
-            if self.precision != torch.float32:
-                stack.enter_context(torch.autocast(self.device.type, self.precision))
+        lowered = self.precision != torch.float32
+        with (
+            torch.autograd.set_multithreading_enabled(False),  # graph.py compares nodes' numbers
+            torch.autocast(self.device.type, self.precision if lowered else None, enabled=lowered),
+        ):
             inside = _modes()
             update = next(step, None)
             if _modes() != inside:
                 wrong = "yields inside a 'with' block that changes how gradients are computed"
                 raise self._broken(now, wrong, "every 'with' block closed before a yield")
-        assert _modes() == before
         if update is not None and not isinstance(update, Update):
             raise self._broken(now, f"yields {type(update).__name__}", "an Update a move")
         return update
@@ -110,6 +106,8 @@ class Game:
             if player not in self.optimizers:
                 known = ", ".join(self.optimizers)
                 raise self._broken(now, f"moves an unknown player {player!r}", f"one of {known}")
+        if len(set(update.players)) < len(update.players):
+            raise self._broken(now, f"moves {update.players}, one of them twice", "each once")
         names = [*played.terms, *(term.name for term in update.terms)]
         if not update.terms:
             wrong = f"moves {' and '.join(update.players)} without a Term"
@@ -126,11 +124,12 @@ class Game:
         self, update: Update, share: float, played: Played, now: Progress, move: int
     ) -> None:
         """Add one micro-batch's gradients to those of the players that move."""
-        for term in update.terms:
-            if term.value.numel() != 1:
-                shape = tuple(term.value.shape)
-                wrong = f"gives the term {term.name!r} the shape {shape}"
-                raise self._broken(now, wrong, "a scalar, such as a mean")
+        values = {f"the term {term.name!r}": term.value for term in update.terms}
+        values |= {f"the measurement {name!r}": each for name, each in update.measured.items()}
+        for name, value in values.items():
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                kind = f"the shape {tuple(value.shape)}" if isinstance(value, Tensor) else value
+                raise self._broken(now, f"gives {name} {kind}", "a scalar tensor, such as a mean")
         loss = torch.stack([t.value.float().reshape(()) * t.weight for t in update.terms]).sum()
         for term in update.terms:
             _add(played.terms, term.name, term.value, share)
@@ -144,7 +143,7 @@ class Game:
         key = (now.stage, move, update.players, tuple(term.name for term in update.terms))
         if key not in self._seen:
             self._refuse_stale(loss, targets, update, now)
-            self._seen |= {key, (now.stage, move)}
+            self._seen.add(key)
         torch.autograd.backward(loss * share, inputs=targets)
 
     def _refuse_stale(
@@ -160,7 +159,7 @@ class Game:
 
     def _step(self, optimizers: Sequence[PlayerOptimizer], played: Played, now: Progress) -> None:
         for optimizer in optimizers:
-            if all(parameter.grad is None for parameter in optimizer.parameters):
+            if not _reached(optimizer):
                 wrong = f"makes a move of {optimizer.name} that reaches none of its parameters"
                 raise self._broken(now, wrong, "a loss that was not detached from them")
         for optimizer in optimizers:
@@ -170,10 +169,10 @@ class Game:
         for optimizer in optimizers:
             optimizer.step(now.images)
             # fused optimizers raise no version: without this, autograd's own check stays silent
-            torch.autograd.graph.increment_version(optimizer.parameters)
+            torch.autograd.graph.increment_version(_reached(optimizer))
         number = sequence_number()
         for optimizer in optimizers:
-            self._moved.update(dict.fromkeys(optimizer.parameters, number))
+            self._moved.update(dict.fromkeys(_reached(optimizer), number))
 
     def _broken(self, now: Progress, wrong: str, expected: str) -> PluginError:
         family = type(self.translator)
@@ -194,6 +193,11 @@ def _check_finite(values: Mapping[str, Tensor], now: Progress) -> None:
     if stacked.device.type == "cpu" and not torch.isfinite(stacked).all():
         name = next(name for name, value in values.items() if not torch.isfinite(value))
         raise non_finite(name, float(values[name]), now.stage, now.step)
+
+
+def _reached(optimizer: PlayerOptimizer) -> list[nn.Parameter]:
+    """Return the parameters that a move reached: the optimizer leaves the others alone."""
+    return [parameter for parameter in optimizer.parameters if parameter.grad is not None]
 
 
 def _modes() -> tuple[bool, ...]:

@@ -259,6 +259,16 @@ class StaleOnSomeSteps(Tiny):
         yield Update("g", *terms, *late)
 
 
+class StaleUnderAKnownName(Tiny):
+    """Legal when the engine looks, on the first step; autograd's own check is what is left."""
+
+    def training_step(self, batch, now):
+        fake = self.generator(batch.images["a"])
+        logits = self.judge(fake)
+        yield self.judged(batch, fake)
+        yield self.fooled(self.judge(fake) if now.step == 0 else logits)
+
+
 # State and chance
 
 
@@ -278,6 +288,19 @@ class HiddenBuffer(Tiny):
     def training_step(self, batch, now):
         self.count += 1
         yield Update("g", Term("g", self.generator(batch.images["a"]).float().mean() / self.count))
+
+
+class HiddenBehindBuffer(Tiny):
+    """No term shows it, only a buffer that follows from it."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.count = 0
+        self.register_buffer("trace", torch.zeros(()))
+
+    def after_step(self, now, measured):
+        self.count += 1
+        self.trace += self.count
 
 
 class HiddenInAfterStep(Tiny):
@@ -316,6 +339,18 @@ class SumOverSamples(Tiny):
         yield Update(
             "g", Term("g", self.generator(batch.images["a"]).float().mean((1, 2, 3)).sum())
         )
+
+
+class SumsBatchMeans(Tiny):
+    """Its terms are right, and a buffer counts every micro-batch as if it were a batch."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.register_buffer("level", torch.zeros(()))
+
+    def training_step(self, batch, now):
+        self.level += batch.images["a"].mean()
+        yield from super().training_step(batch, now)
 
 
 class GrowDrawsDifferently(Tiny):

@@ -70,6 +70,7 @@ def i2i_families():
         "unfinished": "good_one.family:Unfinished",
         "stray": "good_one.family:Options",
         "renamed": "good_one.family:Nameless",
+        "elsewhere": "witness.inner:Nothing",
     }
 
 @hookimpl
@@ -241,7 +242,11 @@ for family in ("unfinished", "stray", "renamed"):
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=environment | {"PYTHONPATH": str(site), "WITNESS": os.devnull},
+        env=environment
+        | {
+            "PYTHONPATH": os.pathsep.join([str(site), environment["PYTHONPATH"]]),
+            "WITNESS": os.devnull,
+        },
         capture_output=True,
         text=True,
         check=True,

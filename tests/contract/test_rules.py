@@ -133,6 +133,12 @@ def test_stale_graph_is_found_when_a_term_joins_on_a_later_step():
         play(families.StaleOnSomeSteps, num_steps=3)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_fused_optimizers_leave_autograds_own_check_working(optimizer):
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        play(families.StaleUnderAKnownName, num_steps=2, optimizer=optimizer)
+
+
 # The kit
 
 
@@ -146,10 +152,17 @@ def test_kit_finds_accumulation_equal_for_means_over_samples(family):
     check_accumulation(family)
 
 
-@pytest.mark.parametrize("family", [families.SumOverSamples, families.GlobalNoise])
-def test_kit_finds_accumulation_unequal(family):
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        (families.SumOverSamples, "gives 'g' .* on a batch and .* on its parts"),
+        (families.GlobalNoise, "gives 'g' .* on a batch and .* on its parts"),
+        (families.SumsBatchMeans, "moves 'level' by .* on its parts"),
+    ],
+)
+def test_kit_finds_accumulation_unequal(family, words):
     check_translator(family)
-    with pytest.raises(PluginError, match=r"when the batch is split.*means over samples"):
+    with pytest.raises(PluginError, match=f"{words} when the batch is split.*means over samples"):
         check_accumulation(family)
 
 
@@ -168,6 +181,7 @@ BROKEN_FAMILIES = [
     (families.DataDecidesTerms, "training_step", ["on some pictures", "'bright'", "'dark'"]),
     (families.HiddenAttribute, "training_step", ["'g'", "resumed", "register_buffer"]),
     (families.HiddenBuffer, "training_step", ["'g'", "resumed", "(persistent)"]),
+    (families.HiddenBehindBuffer, "training_step", ["ends with another 'trace' when resumed"]),
     (families.HiddenInAfterStep, "training_step", ["'g'", "resumed", "register_buffer"]),
     (families.NumpyChance, "training_step", ["run again", "now.normal"]),
     (families.PythonChance, "training_step", ["Python's global generator", "now.uniform"]),
