@@ -93,6 +93,8 @@ def command(
 
 def _begin(folder: Path, recipe: str) -> None:
     """Make the run folder; one that holds anything is somebody's, and left alone."""
+    from i2i.model_file import write_atomically
+
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             "it exists and is not empty",
@@ -101,7 +103,7 @@ def _begin(folder: Path, recipe: str) -> None:
             remedy=f"choose another --out, or go on with it: i2i train --resume {folder}",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.toml").write_text(recipe, encoding="utf-8")
+    write_atomically(folder / "recipe.toml", recipe.encode())
 
 
 def _resumable(folder: Path) -> Path:

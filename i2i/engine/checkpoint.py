@@ -2,14 +2,16 @@
 
 import io
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
-from i2i.errors import CheckpointError
+from i2i.errors import CheckpointError, UsageError
 from i2i.model_file import write_atomically
 
 FORMAT = 1
@@ -35,6 +37,24 @@ class Checkpoint:
     window: Mapping[str, Any]
     logs: Mapping[str, int]
     environment: Mapping[str, Any]
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold a run folder against a second process; the lock goes with the process, however it ends.
+
+    Raises UsageError where another one holds it.
+    """
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UsageError(
+            "another process is training in it",
+            where=str(folder),
+            expected="one process a run",
+            remedy="wait for it, stop it, or choose another run folder",
+        ) from error
 
 
 def environment() -> dict[str, Any]:

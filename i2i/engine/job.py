@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,7 +59,7 @@ class Settings:
     restore_size: bool = True
     restore: Restore = "resize"
     precision: Precision = "float32"
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     batch_size: int = 1  # sums in another order: the last bit of a pixel may differ
     num_workers: int = 2  # threads that decode, and as many that encode
     max_pixels: int = MAX_PIXELS

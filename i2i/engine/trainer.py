@@ -20,6 +20,7 @@ from i2i.engine.checkpoint import (
     environment,
     lengths,
     load_checkpoint,
+    only_one,
     save_checkpoint,
 )
 from i2i.engine.events import Events
@@ -73,7 +74,7 @@ class Trainer:
         """Train to the end, or until SIGTERM or Ctrl-C: return "finished" or "interrupted"."""
         outcome = "failed"
         try:
-            with self._signals():
+            with only_one(self.folder), self._signals():
                 outcome = self._train()
         finally:
             self.events.tell("i2i_run_finished", run=self.run, outcome=outcome)

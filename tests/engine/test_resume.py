@@ -226,3 +226,15 @@ def test_log_lines_hold_terms_rates_and_speed(whole: Path) -> None:
     assert lines[1]["learning_rates"]["generators"] == 2e-4
     assert lines[4]["learning_rates"]["generators"] == pytest.approx(2e-4 * (1 - 11 / 12))
     assert lines[4]["measured"]["gradient_norm_generators"] > 0
+
+
+def test_second_process_in_a_run_folder_is_refused(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = train_arguments(whole, run, "stages.train.images=100000", "run.log_every=1")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        next(line for line in first.stderr if line.startswith("train 1/"))
+        second = call(resume_arguments(run))
+        first.kill()
+    assert second.returncode == 2
+    assert "another process is training in it" in second.stderr
