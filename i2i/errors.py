@@ -31,7 +31,8 @@ class I2IError(Exception):
 
     def __init__(self, wrong: str, *, where: str, expected: str, remedy: str) -> None:
         self.wrong, self.where, self.expected, self.remedy = wrong, where, expected, remedy
-        super().__init__(f"{where}: {wrong}; expected {expected}; {remedy}.")
+        end = "" if remedy.endswith("?") else "."
+        super().__init__(f"{where}: {wrong}; expected {expected}; {remedy}{end}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive the way back from a loader's worker process."""

@@ -11,7 +11,6 @@ import inspect
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
@@ -25,12 +24,11 @@ from importlib.metadata import (
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
 import pluggy
-import tomli_w
 
 from i2i import builtin, hookspecs
 from i2i.errors import PluginError, UsageError, suggest
+from i2i.switches import disabled, keep, kept
 
 if TYPE_CHECKING:
     from i2i.translator import Translator
@@ -165,19 +163,12 @@ def installed() -> list[str]:
     return sorted({point.name for point in _entry_points()[0]})
 
 
-def disabled() -> dict[str, str]:
-    """Return the names of disabled plugins, each with what disabled it."""
-    off = dict.fromkeys(_read_disabled(), f"{config_file()}")
-    named = os.environ.get("I2I_DISABLE", "").split(",")
-    return off | {name.strip(): "I2I_DISABLE" for name in named if name.strip()}
-
-
 def set_disabled(name: str, *, off: bool) -> None:
     """Remember in the user's configuration whether the plugin ``name`` is disabled.
 
     Imports no plugin. Raises UsageError for a name that is neither installed nor disabled.
     """
-    before = set(_read_disabled())
+    before = set(kept())
     known = {*installed(), *before}
     if name not in known:
         raise UsageError(
@@ -186,35 +177,7 @@ def set_disabled(name: str, *, off: bool) -> None:
             expected=f"one of {', '.join(sorted(known)) or 'none installed'}",
             remedy=suggest(name, known, "run 'i2i plugins' to see what is installed"),
         )
-    names = sorted(before | {name} if off else before - {name})
-    config_file().parent.mkdir(parents=True, exist_ok=True)
-    config_file().write_text(tomli_w.dumps({"disabled": names}), encoding="utf-8")
-
-
-def config_file() -> Path:
-    """Return where the user's choice of plugins is kept."""
-    return Path(platformdirs.user_config_dir("i2i", appauthor=False)) / "plugins.toml"
-
-
-def _read_disabled() -> list[str]:
-    try:
-        names = tomllib.loads(config_file().read_text(encoding="utf-8-sig")).get("disabled", [])
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:  # a TOML or a UTF-8 error is a ValueError
-        raise _unreadable(f"cannot be read ({error})") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise _unreadable(f"disabled is {names!r}")
-    return names
-
-
-def _unreadable(wrong: str) -> PluginError:
-    return PluginError(
-        wrong,
-        where=str(config_file()),
-        expected='a line such as disabled = ["name"]',
-        remedy="correct or delete the file",
-    )
+    keep(sorted(before | {name} if off else before - {name}))
 
 
 def _own_version() -> str:
@@ -407,8 +370,6 @@ __all__ = [
     "Offer",
     "Plugins",
     "Skipped",
-    "config_file",
-    "disabled",
     "installed",
     "load_plugins",
     "set_disabled",

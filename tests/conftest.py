@@ -69,6 +69,7 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def environment(tmp_path: Path) -> dict[str, str]:
     """The environment of a process whose home and configuration are empty."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("I2I_")}
+    kept.setdefault("PYTHONPATH", "")
     home = tmp_path / "home"
     home.mkdir()
     own = {"HOME": home, "XDG_CONFIG_HOME": home / "config", "APPDATA": home, "LOCALAPPDATA": home}
@@ -83,7 +84,7 @@ def i2i(
 
     def i2i(*arguments: object, site: Path | None = None, **variables: str):
         if site is not None:
-            variables["PYTHONPATH"] = str(site)
+            variables["PYTHONPATH"] = os.pathsep.join([str(site), environment["PYTHONPATH"]])
         return subprocess.run(
             [sys.executable, "-m", "i2i", *map(str, arguments)],
             cwd=tmp_path,

@@ -47,7 +47,7 @@ def _layout(layout: str | None, recipe: str | None) -> tuple[Any, Any, Any]:
     """Return the layout's class, its options and the inputs of the family."""
     from i2i.errors import UsageError
     from i2i.plugins import load_plugins
-    from i2i.recipe.load import find_recipe, load_recipe
+    from i2i.recipe import find_recipe, load_recipe
     from i2i.types import Inputs
 
     plugins = load_plugins()

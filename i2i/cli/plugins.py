@@ -3,7 +3,8 @@
 import click
 
 from i2i.cli.tables import print_table
-from i2i.plugins import Plugins, config_file, disabled, installed, load_plugins, set_disabled
+from i2i.plugins import Plugins, installed, load_plugins, set_disabled
+from i2i.switches import config_file, disabled
 
 
 @click.group(invoke_without_command=True)

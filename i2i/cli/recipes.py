@@ -8,7 +8,7 @@ import click
 
 from i2i.cli.tables import print_table
 from i2i.plugins import load_plugins
-from i2i.recipe import Recipe, find_recipe, list_recipes, load_recipe, recipe_type
+from i2i.recipe import find_recipe, list_recipes
 
 
 @click.group(invoke_without_command=True)
@@ -30,6 +30,8 @@ def list_() -> None:
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Set a recipe key.")
 def show(name: str, overrides: tuple[str, ...]) -> None:
     """Print a recipe as TOML, validated, with every key."""
+    from i2i.recipe import load_recipe
+
     plugins = load_plugins()
     recipe = load_recipe(find_recipe(name, plugins), plugins, overrides)
     click.echo(recipe.to_toml(), nl=False)
@@ -41,6 +43,8 @@ def show(name: str, overrides: tuple[str, ...]) -> None:
 @click.option("--family", help="With this family's options; else they may be anything.")
 def schema(family: str | None) -> None:
     """Print the JSON schema of recipes."""
+    from i2i.recipe import Recipe, recipe_type
+
     kind = Recipe
     if family is not None:
         plugins = load_plugins()

@@ -154,7 +154,7 @@ class Recipe(Frozen):
     augment: Augment = Field(Augment(), description="What is done to them.")
     stages: Table[Stage] = Field({}, description="The training stages by name.")
     validate_: Validate = Field(Validate(), alias="validate", description="What is looked at.")
-    run: Run = Field(Run(), description="How a run behaves.")
+    run: Run = Field(Run(), description="Seed, log and checkpoints.")
     translate: Translate = Field(Translate(), description="How pictures are translated.")
     weights: Weights | None = Field(None, description="The model that comes with the recipe.")
     licence: str = Field("", description="The terms for models trained by this recipe.")

@@ -1,0 +1,100 @@
+"""Find recipes and read their TOML; nothing here needs pydantic, so listing is quick."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from i2i.errors import RecipeError, UsageError, suggest
+from i2i.plugins import Plugins
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of ``i2i recipes``: read, but not yet validated."""
+
+    name: str
+    path: Path
+    family: str
+    summary: str
+    has_weights: bool
+    licence: str = ""
+    fault: str = ""  # why the file cannot be read, if it cannot
+
+
+def list_recipes(plugins: Plugins) -> list[Listed]:
+    """Return the recipes that plugins offer, by name; a damaged one is listed with its fault."""
+    return [_list(name, path) for name, path in sorted(_paths(plugins).items())]
+
+
+def find_recipe(name: str, plugins: Plugins) -> Path:
+    """Return the file of a recipe given by name or by path; raises UsageError."""
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        path = Path(name)
+        if path.is_file():
+            return path
+        beside = [str(other) for other in sorted(path.parent.glob("*.toml"))]
+        raise UsageError(
+            "there is no such file",
+            where=name,
+            expected="a recipe in TOML",
+            remedy=suggest(str(path), beside, "check the path"),
+        )
+    known = _paths(plugins)
+    if name not in known:
+        raise UsageError(
+            f"there is no recipe named {name!r}",
+            where="recipes",
+            expected=f"one of {', '.join(sorted(known)) or 'none installed'}, or a .toml file",
+            remedy=suggest(name, known, "run 'i2i recipes' to see them"),
+        )
+    return known[name]
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a recipe file; raises RecipeError."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"cannot be read ({error})",
+            where=str(path),
+            expected="a recipe in TOML",
+            remedy="check the path and the file",
+        ) from error
+
+
+def read_toml(text: str, where: str) -> dict[str, Any]:
+    """Return the tables of a recipe's text; raises RecipeError."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise RecipeError(
+            f"not valid TOML: {error}",
+            where=where,
+            expected="a recipe as 'i2i recipes schema' describes it",
+            remedy="correct that line",
+        ) from error
+
+
+def _paths(plugins: Plugins) -> dict[str, Path]:
+    folders = plugins.recipe_folders
+    return {path.stem: path for folder in folders for path in folder.glob("*.toml")}
+
+
+def _list(name: str, path: Path) -> Listed:
+    try:
+        raw = read_toml(read_text(path), str(path))
+    except RecipeError as error:
+        return Listed(name, path, "?", "", has_weights=False, fault=error.wrong)
+    weights = raw.get("weights")
+    file = weights.get("file") if isinstance(weights, Mapping) else None
+    return Listed(
+        name,
+        path,
+        family=str(raw.get("family", "?")),
+        summary=str(raw.get("summary", "")),
+        has_weights=isinstance(file, str) and (path.parent / file).is_file(),
+        licence=str(raw.get("licence", "")),
+    )
