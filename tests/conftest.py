@@ -11,6 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# The networks of tests are tiny: a second thread costs them more in waiting than it computes, and
+# processes that a test starts take the same number over.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @dataclass(frozen=True)
 class Distribution:
