@@ -1,7 +1,7 @@
 """What passes between a family and the engine: batches, moves, progress and sizes."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -102,7 +102,10 @@ class Update:
     def __init__(self, players: str | tuple[str, ...], *terms: Term, **measured: Tensor) -> None:
         self.players = (players,) if isinstance(players, str) else tuple(players)
         self.terms = terms
-        self.measured = {name: value.detach() for name, value in measured.items()}
+        self.measured = {
+            name: value.detach() if isinstance(value, Tensor) else value
+            for name, value in measured.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,13 @@ class Progress:
         """Draw (N, *shape) float32 from [0, 1), on the device of the batch."""
         return self._draw(torch.rand, batch, name, shape)
 
-    def _draw(self, draw, batch: Batch, name: str, shape: tuple[int, ...]) -> Tensor:  # type: ignore[no-untyped-def]
+    def _draw(
+        self, draw: Callable[..., Tensor], batch: Batch, name: str, shape: tuple[int, ...]
+    ) -> Tensor:
         generator = torch.Generator()
         samples = []
         for key in batch.keys.tolist():
             generator.manual_seed(derive_seed(self.seed, self.stage, self.step, key, name))
             samples.append(draw(shape, generator=generator))
         device = next(iter(batch.images.values())).device
-        drawn: Tensor = torch.stack(samples).to(device)
-        return drawn
+        return torch.stack(samples).to(device)

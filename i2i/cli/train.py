@@ -1,10 +1,16 @@
 """``i2i train``: train a family by a recipe, or go on with a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from i2i.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from i2i.plugins import Plugins
+    from i2i.recipe import Recipe
 
 
 @click.command("train")
@@ -46,67 +52,63 @@ def command(
     i2i train --recipe horse2zebra --data horse2zebra/ -o runs/zebras
     i2i train --resume runs/zebras
 
-    A run folder holds recipe.toml, checkpoint.pt, log.jsonl, tensorboard/, previews/ and, in the
-    end, model.safetensors. Ctrl-C and SIGTERM save and stop.
+    A run folder holds recipe.toml, checkpoint.pt, log.jsonl, tensorboard/, previews/ and,
+    from the first preview on, model.safetensors. Ctrl-C and SIGTERM save and stop.
     """  # noqa: D301 - the escape is for click
-    from i2i.plugins import load_plugins
-
-    plugins = load_plugins()
-    if resume is not None:
-        if recipe_name or data or out or overrides:
-            raise _misused("--resume goes alone: the run folder holds its recipe")
-        recipe_file, out = _resumable(resume), resume
-    else:
-        if recipe_name is None or out is None:
-            raise _misused("a new run needs --recipe and --out")
-        recipe_file = None
-    import torch
-
     from i2i.engine.device import choose_device
     from i2i.engine.observers import Console, JsonLog, Previews, TensorBoard
     from i2i.engine.trainer import Trainer
-    from i2i.recipe import find_recipe, load_recipe
+    from i2i.plugins import load_plugins
 
-    if recipe_file is not None:
-        recipe = load_recipe(recipe_file, plugins)
-    else:
-        root = [f"data.root={data.resolve()}"] if data is not None else []
-        recipe = load_recipe(find_recipe(str(recipe_name), plugins), plugins, [*overrides, *root])
-    if recipe.data.root is None:
-        raise _misused("the recipe names no data folder: give one with --data")
+    plugins = load_plugins()
     if threads is not None:
+        import torch
+
         torch.set_num_threads(threads)
+    if resume is not None:
+        if recipe_name or data or out or overrides:
+            raise _misused("--resume goes alone: the run folder holds its recipe")
+        recipe, folder = _resumed(resume, plugins), resume
+    elif recipe_name is None or out is None:
+        raise _misused("a new run needs --recipe and --out")
+    else:
+        recipe, folder = _chosen(recipe_name, data, overrides, plugins), out
+        _check_new(folder)
     trainer = Trainer(
         recipe,
-        out,
+        folder,
         plugins,
         observers=[JsonLog(), TensorBoard(), Previews(), Console()],
         warn=lambda text: click.echo(f"Warning: {text}", err=True),
         device=choose_device(device),
         num_workers=workers,
     )
-    if recipe_file is None:
-        _begin(out, recipe.to_toml())
+    if resume is None:
+        _make(folder, recipe)
     if trainer.train() == "interrupted":
         context.exit(130)
 
 
-def _begin(folder: Path, recipe: str) -> None:
-    """Make the run folder; one that holds anything is somebody's, and left alone."""
-    from i2i.model_file import write_atomically
+def _chosen(name: str, data: Path | None, overrides: Sequence[str], plugins: "Plugins") -> "Recipe":
+    """Load a recipe for a new run; its data folder, made absolute, goes with it."""
+    from i2i.recipe import find_recipe, load_recipe
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            "it exists and is not empty",
-            where=str(folder),
-            expected="a new or empty run folder",
-            remedy=f"choose another --out, or go on with it: i2i train --resume {folder}",
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "recipe.toml", recipe.encode())
+    path = find_recipe(name, plugins)
+    recipe = load_recipe(path, plugins, overrides)
+    if data is None and recipe.data.root is None:
+        raise _misused("the recipe names no data folder: give one with --data")
+    # a path inside a recipe is relative to the recipe, one on the command line to the caller
+    given = any(each.partition("=")[0].strip() == "data.root" for each in overrides)
+    base = Path() if given else path.parent
+    root = data if data is not None else base / str(recipe.data.root)
+    return recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"root": str(root.resolve())})}
+    )
 
 
-def _resumable(folder: Path) -> Path:
+def _resumed(folder: Path, plugins: "Plugins") -> "Recipe":
+    from i2i.recipe import load_recipe
+
     if not (folder / "recipe.toml").is_file():
         raise CheckpointError(
             "there is no recipe.toml",
@@ -114,7 +116,33 @@ def _resumable(folder: Path) -> Path:
             expected="a run folder as 'i2i train' makes it",
             remedy="check the path, or start a run with --recipe and --out",
         )
-    return folder / "recipe.toml"
+    return load_recipe(folder / "recipe.toml", plugins)
+
+
+def _check_new(folder: Path) -> None:
+    """Refuse a run folder that holds anything: it is somebody's."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            "it exists and is not empty",
+            where=str(folder),
+            expected="a new or empty run folder",
+            remedy=f"choose another --out, or go on with it: i2i train --resume {folder}",
+        )
+
+
+def _make(folder: Path, recipe: "Recipe") -> None:
+    from i2i.model_file import write_atomically
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
+    except OSError as error:
+        raise UsageError(
+            f"the run folder cannot be made ({error.strerror})",
+            where=str(folder),
+            expected="a place that can be written to",
+            remedy="choose another --out",
+        ) from error
 
 
 def _misused(wrong: str) -> UsageError:

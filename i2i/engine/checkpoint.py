@@ -1,18 +1,22 @@
 """One atomic file that holds all of a run, and logs that are cut back to it on a resume."""
 
+import hashlib
 import io
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
+from i2i.data import Layout
 from i2i.errors import CheckpointError, UsageError
 from i2i.model_file import write_atomically
+from i2i.translator import Translator
 
 FORMAT = 1
 NAME = "checkpoint.pt"
@@ -57,14 +61,42 @@ def only_one(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def environment() -> dict[str, Any]:
-    """Return what a bit-identical resume needs to be the same."""
+def environment(device: torch.device, layout: Layout) -> dict[str, Any]:
+    """Return what must be the same for a resume to be bit-identical."""
+    libraries = ("torch", "numpy", "pillow", "albumentations", "opencv-python-headless")
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__.partition("+")[0],
         "machine": platform.machine(),
+        "device": device.type,
         "threads": torch.get_num_threads(),
+        "pictures": _digest(layout),
+        **{name: version(name) for name in libraries},
     }
+
+
+def _digest(layout: Layout) -> str:
+    """Return a short hash of which pictures there are: adding one changes every epoch's order."""
+    paths = [
+        path.relative_to(layout.root).as_posix()
+        for role in layout.inputs.images
+        for path in layout.list_pictures(layout.root, layout.options, role, "train")
+    ]
+    text = "\n".join(paths).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:12]
+
+
+def restore_modules(translator: Translator, kept: Checkpoint, folder: Path) -> None:
+    """Put the checkpoint's state into the grown translator; raises CheckpointError."""
+    try:
+        translator.load_state_dict(kept.modules)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise CheckpointError(
+            f"it does not fit the recipe beside it ({first})",
+            where=str(folder / NAME),
+            expected="networks as recipe.toml describes them",
+            remedy="undo the change to [model] or [augment] in recipe.toml, or start a new run",
+        ) from error
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -119,13 +151,12 @@ def cut_back(folder: Path, recorded: Mapping[str, int]) -> None:
                 file.truncate(length)
 
 
-def differences(recorded: Mapping[str, Any]) -> Iterable[str]:
-    """Describe how this machine differs from the one that wrote the checkpoint."""
-    now = environment()
+def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Describe how the present environment differs from the checkpoint's."""
     return [
-        f"{name} {recorded[name]} -> {now[name]}"
-        for name in recorded
-        if recorded[name] != now.get(name)
+        f"{name} {recorded.get(name)} -> {now[name]}"
+        for name in now
+        if recorded.get(name) != now[name]
     ]
 
 

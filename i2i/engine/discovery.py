@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from i2i.errors import UsageError
-from i2i.imaging import format_for_suffix, has_picture_suffix, suffix_for_format
+from i2i.imaging import format_for_suffix, has_picture_suffix, printable, suffix_for_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,16 @@ def make_plan(
     format_: str | None = None,
     keep_extension: bool = False,
     reserved: Mapping[Path, str] | None = None,
+    kept: Mapping[Path, str] | None = None,
 ) -> Plan:
     """Decide what becomes what: files as named, folders with their sub-folders kept under ``out``.
 
     In folders, hidden files and files without a picture's extension are counted as skipped; ``out``
-    itself is left out where it lies inside. ``format_`` overrides each input's own format.
-    ``reserved`` are further files that the job writes, each with its name in messages. Raises
-    UsageError where an input is missing, nothing is found, two outputs would be one file, or an
-    output would overwrite an input.
+    itself is left out where it lies inside. Links to folders are followed, each folder once, as in
+    training. ``format_`` overrides each input's own format. ``reserved`` are further files that the
+    job writes, and ``kept`` those that it reads, each with its name in messages. Raises UsageError
+    where an input is missing, nothing is found, two outputs would be one file, or one would
+    overwrite what is read.
     """
     tasks: list[Task] = []
     num_skipped = 0
@@ -61,7 +63,7 @@ def make_plan(
         if not given.exists():
             raise UsageError(
                 "there is no such file or folder",
-                where=str(given),
+                where=printable(given),
                 expected="a picture or a folder of pictures",
                 remedy="check the path",
             )
@@ -77,23 +79,25 @@ def make_plan(
     if not tasks:
         raise UsageError(
             f"there are no pictures ({num_skipped} other files)",
-            where=", ".join(map(str, inputs)),
+            where=", ".join(map(printable, inputs)),
             expected="files with a picture's extension, such as .jpg or .png",
             remedy="check the path",
         )
-    return Plan(out, _checked(tasks, reserved or {}), num_skipped)
+    return Plan(out, _checked(tasks, reserved or {}, kept or {}), num_skipped)
 
 
 def _walk(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
     """Yield each file of a folder with its relative path, in the order of the names."""
-    excluded = out.resolve() if out.resolve() != folder.resolve() else None
-    for name, folders, files in os.walk(folder, onerror=_refuse_folder):
+    excluded = None if folder.resolve().is_relative_to(out.resolve()) else out.resolve()
+    seen = set()
+    for name, folders, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         parent = Path(name)
-        folders[:] = sorted(
-            each
-            for each in folders
-            if not each.startswith(".") and (parent / each).resolve() != excluded
-        )
+        real = parent.resolve()
+        if real in seen or (excluded is not None and real.is_relative_to(excluded)):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
         for file in sorted(files):
             yield parent / file, (parent / file).relative_to(folder)
 
@@ -101,7 +105,7 @@ def _walk(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 def _refuse_folder(error: OSError) -> None:
     raise UsageError(
         f"the folder cannot be read ({error.strerror})",
-        where=str(error.filename),
+        where=printable(str(error.filename)),
         expected="a readable folder",
         remedy="correct its permissions or leave it out",
     ) from error
@@ -114,37 +118,48 @@ def _output_name(relative: Path, format_: str, keep_extension: bool) -> Path:
     return relative.with_name(f"{relative.name if keep_extension else relative.stem}{suffix}")
 
 
-def _checked(tasks: Sequence[Task], reserved: Mapping[Path, str]) -> tuple[Task, ...]:
+def _checked(
+    tasks: Sequence[Task], reserved: Mapping[Path, str], kept: Mapping[Path, str]
+) -> tuple[Task, ...]:
     """Return the tasks, those given twice once; raises UsageError for outputs in the way."""
     places = _Places()
     sources = {places.of(task.input): task.input for task in tasks}
     for task in tasks:
         if task.input.is_symlink():
-            sources[os.path.normcase(os.path.realpath(task.input))] = task.input
+            sources[_behind(task.input)] = task.input
+    for path in kept:
+        sources[places.of(path)] = sources[_behind(path)] = path
     taken: dict[str, Task | str] = {}
     for path, name in reserved.items():
-        if places.of(path) in sources:
-            raise _overwrites(path, sources[places.of(path)], name)
+        for place in (places.of(path), _behind(path)):
+            if place in sources:
+                raise _overwrites(path, sources[place], name, kept)
         taken[places.of(path)] = name
-    kept = []
+    chosen = []
     for task in tasks:
         place = places.of(task.output)
         if place in sources:
-            raise _overwrites(task.output, sources[place], f"the translation of {task.input}")
+            name = f"the translation of {task.input}"
+            raise _overwrites(task.output, sources[place], name, kept)
         other = taken.setdefault(place, task)
         if other is task:
-            kept.append(task)
+            chosen.append(task)
         elif isinstance(other, str) or places.of(other.input) != places.of(task.input):
             raise _collide(other, task)
-    return tuple(kept)
+    return tuple(chosen)
 
 
-def _overwrites(path: Path, source: Path, name: str) -> UsageError:
+def _behind(path: Path) -> str:
+    """Return where a file that is opened to write ends up: behind its links."""
+    return os.path.normcase(os.path.realpath(path))
+
+
+def _overwrites(path: Path, source: Path, name: str, kept: Mapping[Path, str]) -> UsageError:
     return UsageError(
-        f"{name} would overwrite the input {source}",
-        where=str(path),
-        expected="outputs that lie beside no input of the same name",
-        remedy="choose another folder with --out",
+        printable(f"{name} would overwrite {kept.get(source, 'the input')} {source}"),
+        where=printable(path),
+        expected="outputs that lie where nothing is read",
+        remedy="choose another place with --out or --report",
     )
 
 
@@ -157,10 +172,10 @@ def _collide(first: Task | str, second: Task) -> UsageError:
             remedy = f"use --keep-extension, which writes {name} for one of them"
     one = first if isinstance(first, str) else str(first.input)
     return UsageError(
-        f"{one} and {second.input} would both be written there",
-        where=str(second.output),
+        printable(f"{one} and {second.input} would both be written there"),
+        where=printable(second.output),
         expected="one name for each picture",
-        remedy=remedy,
+        remedy=printable(remedy),
     )
 
 

@@ -35,7 +35,7 @@ class Events:
                 continue
             try:
                 implementation.function(*chosen)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._silenced.add(id(implementation.plugin))
                 name = implementation.plugin_name
                 self._warn(f"plugin {name!r} failed in {hook} and is ignored from here: {error!r}")

@@ -77,10 +77,17 @@ def translate_batch(
 
 
 def resolve_work_size(work_size: WorkSize, fit: Fit) -> int | None:
-    """Return the short side to reduce to, or None for none; raises UsageError."""
+    """Return the short side to reduce to, at least 1, or None for none; raises UsageError."""
     if work_size == "native":
         return None
     if work_size != "trained":
+        if work_size < 1:
+            raise UsageError(
+                "no picture can be reduced to this",
+                where=f"work size {work_size}",
+                expected="native, trained or a number of pixels from 1",
+                remedy="choose one of these",
+            )
         return work_size
     if fit.trained_size is None:
         raise UsageError(

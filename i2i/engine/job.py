@@ -4,6 +4,7 @@ Between the three stand short queues, so memory is bounded whatever the number o
 picture that fails at any of them fails alone.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -41,6 +42,7 @@ from i2i.imaging import (
     encode,
     from_tensor,
     pillow_unbound,
+    printable,
     read_bytes,
     read_picture,
     to_tensor,
@@ -48,6 +50,9 @@ from i2i.imaging import (
 from i2i.model_file import Model, write_atomically
 
 _log = logging.getLogger(__name__)
+
+_IF_TOO_LARGE = "raise --max-pixels if the file is to be trusted"
+_NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota error
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,8 @@ class Result:
     seconds: float  # of work on this picture, waiting left out
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        """Return the record as one line of ASCII: names that are no UTF-8 come back from it."""
+        return json.dumps(asdict(self), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ def run_job(
     except OSError as error:
         raise UsageError(
             f"the folder cannot be made ({error.strerror})",
-            where=str(plan.out),
+            where=printable(plan.out),
             expected="a folder that can be written to",
             remedy="choose another with --out",
         ) from error
@@ -215,7 +220,9 @@ class _Job:
         try:
             content = read_bytes(task.input)
             sha256 = hashlib.sha256(content).hexdigest()
-            picture = decode(content, str(task.input), self.settings.max_pixels)
+            picture = decode(
+                content, str(task.input), self.settings.max_pixels, if_too_large=_IF_TOO_LARGE
+            )
             tensor = to_tensor(picture.pixels, self.fit.channels_in)
             prepared = prepare(tensor, self.fit, self.short_side)
         except Exception as error:
@@ -254,7 +261,7 @@ class _Job:
         try:
             content = self._encoded(opened, output)
             sha256 = hashlib.sha256(content).hexdigest()
-            _save(task.output, content)
+            save(task.output, content)
         except Exception as error:
             spent = opened.seconds + seconds + time.monotonic() - started
             return self._failed(task, opened.sha256, error, spent)
@@ -297,7 +304,7 @@ class _Job:
             model_sha256=self.model.sha256,
             request=self.request,
             status="failed",
-            error=self._explain(error, str(task.input)),
+            error=printable(self._explain(error, str(task.input))),
             seconds=round(seconds, 3),
         )
 
@@ -317,7 +324,8 @@ class _Job:
             )
         if not self.bug_shown:  # a traceback for whoever can repair it, and not one a picture
             self.bug_shown = True
-            _log.error("translating %s failed unexpectedly", where, exc_info=error)
+            name = printable(where)
+            _log.error("translating %s failed unexpectedly", name, exc_info=error)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         family = self.model.header.family
         return str(
@@ -351,16 +359,18 @@ def _map_ahead(
         future.cancel()
 
 
-def _save(path: Path, content: bytes) -> None:
+def save(path: Path, content: bytes) -> None:
+    """Write a picture's file, with its folder; raises ImageError where that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:
+        full = error.errno in _NO_SPACE
         raise ImageError(
-            f"cannot be written ({error.strerror})",
+            f"cannot be written ({error.strerror or error})",
             where=str(path),
-            expected="space and permission to write",
-            remedy="free some space, or choose another folder with --out",
+            expected="space to write" if full else "a name that is free and may be written",
+            remedy=f"{'free some space, or ' if full else ''}choose another folder with --out",
         ) from error
 
 

@@ -108,13 +108,14 @@ class Game:
                 raise self._broken(now, f"moves an unknown player {player!r}", f"one of {known}")
         if len(set(update.players)) < len(update.players):
             raise self._broken(now, f"moves {update.players}, one of them twice", "each once")
-        names = [*played.terms, *(term.name for term in update.terms)]
+        names = [*played.terms, *played.measured, *update.measured]
+        names += [term.name for term in update.terms]
         if not update.terms:
             wrong = f"moves {' and '.join(update.players)} without a Term"
             raise self._broken(now, wrong, "a loss a move")
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise self._broken(now, f"names two terms {twice!r}", "names unique within a step")
+            raise self._broken(now, f"names two values {twice!r}", "names unique within a step")
         optimizers = [self.optimizers[name] for name in update.players]
         for optimizer in optimizers:
             optimizer.clear()
@@ -149,7 +150,7 @@ class Game:
     def _refuse_stale(
         self, loss: Tensor, targets: list[nn.Parameter], update: Update, now: Progress
     ) -> None:
-        stale = stale_parameter(loss, targets, self._moved)
+        stale = stale_parameter(loss, targets, self._moved, self._names)
         if stale is not None:
             wrong = (
                 f"moves {' and '.join(update.players)} down a loss that was computed with "
@@ -164,8 +165,11 @@ class Game:
                 raise self._broken(now, wrong, "a loss that was not detached from them")
         for optimizer in optimizers:
             norm = optimizer.clip()
-            played.measured[f"gradient_norm_{optimizer.name}"] = norm
-            _check_finite({f"gradient_norm_{optimizer.name}": norm}, now)
+            name = f"gradient_norm_{optimizer.name}"
+            while name in played.measured:  # a player may move more than once a step
+                name += "_again"
+            played.measured[name] = norm
+            _check_finite({name: norm}, now)
         for optimizer in optimizers:
             optimizer.step(now.images)
             # fused optimizers raise no version: without this, autograd's own check stays silent
@@ -189,8 +193,9 @@ def _check_finite(values: Mapping[str, Tensor], now: Progress) -> None:
 
     On devices this would make the host wait at every move: there the window checks, later.
     """
-    stacked = torch.stack([*values.values()])
-    if stacked.device.type == "cpu" and not torch.isfinite(stacked).all():
+    if next(iter(values.values())).device.type != "cpu":
+        return
+    if not torch.isfinite(torch.stack([*values.values()])).all():
         name = next(name for name, value in values.items() if not torch.isfinite(value))
         raise non_finite(name, float(values[name]), now.stage, now.step)
 
@@ -212,7 +217,8 @@ def _modes() -> tuple[bool, ...]:
 def _signature(update: Update | None) -> tuple[object, ...] | None:
     if update is None:
         return None
-    return update.players, tuple((term.name, term.weight) for term in update.terms)
+    terms = tuple((term.name, term.weight) for term in update.terms)
+    return update.players, terms, *update.measured
 
 
 def _add(values: dict[str, Tensor], name: str, value: Tensor, share: float) -> None:

@@ -11,15 +11,14 @@ from i2i.errors import RecipeError, suggest
 from i2i.imaging import Picture, contact_sheet, from_tensor, read_picture, to_tensor
 from i2i.recipe import Recipe
 from i2i.translator import Translator
+from i2i.types import Fit
 
 
-def preview_pairs(
-    layout: Layout, recipe: Recipe, translator: Translator, device: torch.device
-) -> list[tuple[Tensor, Tensor]]:
-    """Translate the preview pictures of ``[validate]`` as the recipe's request says.
+def preview_sources(layout: Layout, recipe: Recipe, fit: Fit) -> list[Tensor]:
+    """Read the preview pictures of ``[validate]``: (C, H, W) float32 in [-1, 1].
 
-    Pictures are reduced to the recipe's work size, as a folder's would be, and stay so: sources
-    and results are (C, H, W) float32 in [-1, 1] on the CPU.
+    They are reduced to the recipe's work size, as a folder's would be. Raises RecipeError for an
+    unknown role and ImageError for a picture that cannot be read.
     """
     role = recipe.validate_.role or layout.inputs.images[0]
     if role not in layout.inputs.images:
@@ -29,11 +28,21 @@ def preview_pairs(
             expected=f"one of {', '.join(layout.inputs.images)}",
             remedy=suggest(role, layout.inputs.images, "correct it"),
         )
-    fit = translator.fit
-    short_side = resolve_work_size(recipe.translate.work_size, fit)
+    if not recipe.validate_.pictures:
+        return []
+    work_size = recipe.translate.work_size
+    short_side = None if work_size == "trained" else resolve_work_size(work_size, fit)
     paths = layout.preview_pictures(role, recipe.validate_.pictures)
     pictures = [to_tensor(read_picture(path).pixels, fit.channels_in) for path in paths]
-    sources = [reduce(picture, short_side) for picture in pictures]
+    return [reduce(picture, short_side) for picture in pictures]
+
+
+def preview_pairs(
+    sources: Sequence[Tensor], recipe: Recipe, translator: Translator, device: torch.device
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the sources beside their translations, as the recipe's request asks for them."""
+    if recipe.translate.work_size == "trained":
+        sources = [reduce(source, translator.fit.trained_size) for source in sources]
     with torch.compiler.set_stance("force_eager"):  # other sizes than the crops' compile anew
         results = translate_batch(translator, sources, recipe.request, device=device)
     return list(zip(sources, results, strict=True))

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from i2i.data import HostAugment, Layout, example_shapes, make_loader
-from i2i.engine.averaging import Averages
+from i2i.data import HostAugment, Layout, make_loader
 from i2i.engine.checkpoint import (
     NAME,
     Checkpoint,
@@ -21,24 +19,26 @@ from i2i.engine.checkpoint import (
     lengths,
     load_checkpoint,
     only_one,
+    restore_modules,
     save_checkpoint,
 )
 from i2i.engine.events import Events
-from i2i.engine.moves import Game
-from i2i.engine.optim import PlayerOptimizer, learning_rate
-from i2i.engine.preview import preview_pairs
+from i2i.engine.preview import preview_pairs, preview_sources
+from i2i.engine.rehearsal import data_seed, rehearse, stage_shapes
 from i2i.engine.run import Run, StepReport
-from i2i.engine.window import Played, Window
-from i2i.errors import RecipeError, suggest
+from i2i.engine.stage import StageRun
+from i2i.engine.window import Window
 from i2i.model_file import Header, build, grow, save_model
 from i2i.plugins import Plugins
-from i2i.recipe import Recipe, Stage
-from i2i.translator import Translator
-from i2i.types import Batch, Progress, derive_seed
+from i2i.recipe import Recipe
+from i2i.types import Batch
 
 
 class Trainer:
-    """Runs the stages of a recipe in ``folder``; goes on from the checkpoint there, if any."""
+    """Runs the stages of a recipe in ``folder``; goes on from the checkpoint there, if any.
+
+    What can be wrong with recipe and data is found on construction, before anything is written.
+    """
 
     def __init__(
         self,
@@ -55,86 +55,143 @@ class Trainer:
         self.folder = folder
         self.device = device or torch.device("cpu")
         self.num_workers = num_workers
+        self.warn = warn
         family = plugins.family(recipe.family)
-        self.translator = build(family, recipe.model, recipe.run.seed)
-        self.distribution = _distribution(plugins, recipe.family)
-        _check_stages(recipe, self.translator)
-        root = Path(recipe.data.root or ".")
+        offer = plugins.families[recipe.family]
+        self.distribution = f"{offer.distribution} {offer.version}".strip()
         kind = plugins.layout(recipe.data.layout)
+        root = Path(recipe.data.root or ".")
         self.layout: Layout = kind(root, recipe.data.options, family.inputs, "train")
         self.augment = HostAugment(recipe.augment.host)
+        rehearse(recipe, family, self.layout, self.augment)
+        self.translator = build(family, recipe.model, recipe.run.seed)
+        self.sources = preview_sources(self.layout, recipe, self.translator.fit)
         self.run = Run(folder, recipe, self.translator)
+        self.environment = environment(self.device, self.layout)
         self.events = Events(plugins, observers, warn)
-        self.warn = warn
         self.window = Window()
         self.shapes: dict[str, Mapping[str, tuple[int, ...]]] = {}
         self._stop = False
 
     def train(self) -> str:
         """Train to the end, or until SIGTERM or Ctrl-C: return "finished" or "interrupted"."""
-        outcome = "failed"
         try:
             with only_one(self.folder), self._signals():
-                outcome = self._train()
+                return self._train()
         finally:
-            self.events.tell("i2i_run_finished", run=self.run, outcome=outcome)
             self.events.close()
-        return outcome
 
     def _train(self) -> str:
         kept = load_checkpoint(self.folder) if (self.folder / NAME).exists() else None
+        if kept is not None and kept.finished:
+            self._say_finished(kept)
+            return "finished"
         stages = list(self.translator.stages)
         if kept is not None:
-            if kept.finished:
-                return "finished"
             self._restore(kept, stages)
             stages = stages[stages.index(kept.stage) :]
         else:
             cut_back(self.folder, {})
+        outcome = "failed"
+        self._place(stages[0], kept.step if kept else 0)
+        self.events.tell("i2i_run_started", run=self.run)
+        try:
+            outcome = self._run_stages(stages, kept)
+        finally:
+            self.events.tell("i2i_run_finished", run=self.run, outcome=outcome)
+        return outcome
+
+    def _run_stages(self, stages: Sequence[str], kept: Checkpoint | None) -> str:
         for name in stages:
-            state = StageRun(self, name, kept if kept and kept.stage == name else None)
-            if name == stages[0]:
-                self.events.tell("i2i_run_started", run=self.run)
-            if not state.train():
-                return "interrupted"
-            state.averages.adopt()
-        self.save(state, finished=True)
+            stage = self._begin(name, kept if kept and kept.stage == name else None)
+            if stage.step == 0:
+                self._save(stage)
+            for batch in self._batches(stage):
+                self._step(stage, batch)
+                if stage.due(self.recipe.validate_.every):
+                    self._preview(stage)
+                if self._stop or stage.due(self.recipe.run.checkpoint_every):
+                    self._save(stage)
+                if self._stop:
+                    return "interrupted"
+            stage.averages.adopt()
+            if name == stages[-1]:
+                self._save_model(self.folder / "model.safetensors")
+                self._save(stage, finished=True)
         return "finished"
 
-    def _restore(self, kept: Checkpoint, stages: Sequence[str]) -> None:
-        """Bring back modules, logs and the unfinished line of the log."""
-        if changed := list(differences(kept.environment)):
-            self.warn(f"resumed elsewhere, so not bit-identical: {', '.join(changed)}")
-        for name in stages[: stages.index(kept.stage) + 1]:
-            self.shapes[name] = kept.stages[name]
+    def _begin(self, name: str, kept: Checkpoint | None) -> StageRun:
+        """Let the family grow for a stage, unless the checkpoint did, and gather its players."""
+        if kept is None:
+            self.shapes[name] = stage_shapes(self.recipe, name, self.layout, self.augment)
             grow(self.translator, name, self.shapes[name], self.recipe.run.seed)
-        self.translator.load_state_dict(kept.modules)
-        self.window.load(kept.window)
-        cut_back(self.folder, kept.logs)
+        stage = StageRun(
+            name,
+            self.recipe.stages[name],
+            self.translator,
+            seed=self.recipe.run.seed,
+            device=self.device,
+            kept=kept,
+        )
+        self._place(name, stage.step)
+        return stage
 
-    def save(self, state: "StageRun", *, finished: bool = False) -> None:
+    def _batches(self, stage: StageRun) -> Iterator[Batch]:
+        return make_loader(
+            self.layout,
+            self.augment,
+            seed=data_seed(self.recipe, stage.name),
+            batch_size=stage.options.batch_size,
+            start_step=stage.step,
+            num_steps=stage.num_steps - stage.step,
+            num_workers=self.num_workers,
+        )
+
+    def _step(self, stage: StageRun, batch: Batch) -> None:
+        step = stage.step
+        self.window.add(stage.name, step, stage.play(batch))
+        self._place(stage.name, stage.step)
+        due = stage.step % self.recipe.run.log_every == 0 or stage.step == stage.num_steps
+        report = StepReport(stage.rates(), self.window.line() if due else None)
+        self.events.tell("i2i_step_finished", run=self.run, report=report)
+
+    def _preview(self, stage: StageRun) -> None:
+        """Translate the same few pictures by the averaged weights, and write that model."""
+        self.window.settle()  # on devices this is where a value that is not finite is found
+        with stage.averages.applied():
+            if self.sources:
+                pairs = preview_pairs(self.sources, self.recipe, self.translator, self.device)
+                self.events.tell("i2i_preview", run=self.run, pairs=pairs)
+            self._save_model(self.folder / "model.safetensors")
+            if self.recipe.validate_.snapshots:
+                snapshots = self.folder / "snapshots"
+                snapshots.mkdir(exist_ok=True)
+                name = f"{stage.name}-{stage.images:09d}.safetensors"
+                self._save_model(snapshots / name)
+        self.translator.train()
+
+    def _save(self, stage: StageRun, *, finished: bool = False) -> None:
         """Write the checkpoint, after the observers have written what they hold."""
+        window = self.window.state()
         self.events.tell("i2i_checkpoint_saving", run=self.run)
-        if finished:
-            self.save_model(self.folder / "model.safetensors")
         path = save_checkpoint(
             self.folder,
             Checkpoint(
-                stage=state.name,
-                step=state.step,
+                stage=stage.name,
+                step=stage.step,
                 finished=finished,
                 modules=self.translator.state_dict(),
-                optimizers={n: o.state_dict() for n, o in state.optimizers.items()},
-                averages=state.averages.tensors,
+                optimizers={n: o.state_dict() for n, o in stage.optimizers.items()},
+                averages=stage.averages.tensors,
                 stages=self.shapes,
-                window=self.window.state(),
+                window=window,
                 logs=lengths(self.folder),
-                environment=environment(),
+                environment=self.environment,
             ),
         )
         self.events.tell("i2i_checkpoint_saved", run=self.run, path=path)
 
-    def save_model(self, path: Path) -> None:
+    def _save_model(self, path: Path) -> None:
         """Write the translator's present weights as a model file that says how it was trained."""
         recipe = self.recipe
         shared = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": None})})
@@ -157,10 +214,31 @@ class Trainer:
         )
         save_model(path, self.translator, header)
 
-    @property
-    def stopping(self) -> bool:
-        """Whether somebody asked the run to stop after this step."""
-        return self._stop
+    def _restore(self, kept: Checkpoint, stages: Sequence[str]) -> None:
+        """Bring back modules, logs and the unfinished line of the log."""
+        if changed := differences(kept.environment, self.environment):
+            self.warn(f"not bit-identical from here, because of changes: {', '.join(changed)}")
+        for name in stages[: stages.index(kept.stage) + 1]:
+            self.shapes[name] = kept.stages[name]
+            grow(self.translator, name, self.shapes[name], self.recipe.run.seed)
+        restore_modules(self.translator, kept, self.folder)
+        self.window.load(kept.window)
+        cut_back(self.folder, kept.logs)
+
+    def _say_finished(self, kept: Checkpoint) -> None:
+        last = self.recipe.stages[self.translator.stages[-1]]
+        self.warn(f"{self.folder} finished before; its model is model.safetensors")
+        if kept.step < math.ceil(last.images / last.batch_size):
+            self.warn("its recipe.toml asks for more images now: that takes a new run")
+
+    def _place(self, name: str, step: int) -> None:
+        """Tell the run where it is."""
+        stages = self.translator.stages
+        earlier = [self.recipe.stages[each] for each in stages[: stages.index(name)]]
+        options = self.recipe.stages[name]
+        self.run.stage, self.run.step, self.run.length = name, step, options.images
+        self.run.images = step * options.batch_size
+        self.run.total_step = step + sum(math.ceil(s.images / s.batch_size) for s in earlier)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -181,174 +259,3 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-class StageRun:
-    """One stage while it runs: its players, its averages and its place in the data."""
-
-    def __init__(self, trainer: Trainer, name: str, kept: Checkpoint | None) -> None:
-        self.trainer = trainer
-        self.name = name
-        self.options: Stage = trainer.recipe.stages[name]
-        self.seed = trainer.recipe.run.seed
-        self.num_steps = math.ceil(self.options.images / self.options.batch_size)
-        translator = trainer.translator
-        if kept is None:
-            shapes = example_shapes(trainer.layout, trainer.augment, seed=self._data_seed())
-            trainer.shapes[name] = shapes
-            grow(translator, name, shapes, self.seed)
-        translator.to(trainer.device).train()
-        self.optimizers = self._players(translator)
-        self.averages = Averages(translator, self.options.average_half_life)
-        self.step = 0
-        if kept is not None:
-            self._load(kept)
-        if self.options.compile:
-            for child in translator.children():
-                if any(True for _ in child.parameters()):
-                    child.compile()
-        self.game = Game(
-            translator,
-            self.optimizers,
-            precision=getattr(torch, self.options.precision),
-            num_micro_batches=self.options.micro_batches,
-            device=trainer.device,
-        )
-        self._tell_place()
-
-    def train(self) -> bool:
-        """Run the stage's remaining steps; return False where it was stopped before its end."""
-        trainer, batch_size = self.trainer, self.options.batch_size
-        if self.step == 0:
-            trainer.save(self)
-        loader = make_loader(
-            trainer.layout,
-            trainer.augment,
-            seed=self._data_seed(),
-            batch_size=batch_size,
-            start_step=self.step,
-            num_steps=self.num_steps - self.step,
-            num_workers=trainer.num_workers,
-        )
-        for batch in loader:
-            self._step(batch.to(trainer.device))
-            if self._due(trainer.recipe.validate_.every):
-                self._preview()
-            if trainer.stopping or self._due(trainer.recipe.run.checkpoint_every):
-                trainer.save(self)
-            if trainer.stopping:
-                return False
-        return True
-
-    def _step(self, batch: Batch) -> None:
-        trainer = self.trainer
-        now = Progress(self.seed, self.name, self.step, self.step * self.options.batch_size)
-        played = self.game.play(batch, now)
-        self._after_step(now, played)
-        self.averages.update(len(batch))
-        trainer.window.add(self.name, self.step, played)
-        rates = {
-            name: learning_rate(optimizer.options, now.images, self.options.images)
-            for name, optimizer in self.optimizers.items()
-        }
-        self.step += 1
-        self._tell_place()
-        due = self.step % trainer.recipe.run.log_every == 0 or self.step == self.num_steps
-        report = StepReport(rates, trainer.window.line() if due else None)
-        trainer.events.tell("i2i_step_finished", run=trainer.run, report=report)
-
-    def _after_step(self, now: Progress, played: Played) -> None:
-        """Call the family's ``after_step`` if it has one: reading the values makes devices wait."""
-        translator = self.trainer.translator
-        if type(translator).after_step is Translator.after_step:
-            return
-        values: dict[str, Tensor] = played.terms | played.measured
-        with torch.no_grad():
-            translator.after_step(now, {name: float(value) for name, value in values.items()})
-
-    def _preview(self) -> None:
-        """Translate the same few pictures by the averaged weights, and write that model."""
-        trainer = self.trainer
-        with self.averages.applied():
-            if trainer.recipe.validate_.pictures:
-                pairs = preview_pairs(
-                    trainer.layout, trainer.recipe, trainer.translator, trainer.device
-                )
-                trainer.events.tell("i2i_preview", run=trainer.run, pairs=pairs)
-            trainer.save_model(trainer.folder / "model.safetensors")
-            if trainer.recipe.validate_.snapshots:
-                snapshots = trainer.folder / "snapshots"
-                snapshots.mkdir(exist_ok=True)
-                name = f"{self.name}-{trainer.run.images:09d}.safetensors"
-                trainer.save_model(snapshots / name)
-        trainer.translator.train()
-
-    def _due(self, every: int) -> bool:
-        """Whether this step crossed a multiple of ``every`` images, or ended the stage."""
-        images = self.step * self.options.batch_size
-        crossed = images // every != (images - self.options.batch_size) // every
-        return crossed or self.step == self.num_steps
-
-    def _data_seed(self) -> int:
-        return derive_seed(self.seed, "data", self.name)
-
-    def _players(self, translator: Translator) -> dict[str, PlayerOptimizer]:
-        owners = translator.players(self.name)
-        for name in self.options.players:
-            if name not in owners:
-                raise RecipeError(
-                    f"there is no player {name!r}",
-                    where=f"stages.{self.name}.players",
-                    expected=f"one of {', '.join(owners)}",
-                    remedy=suggest(name, owners, "remove it"),
-                )
-        missing = sorted(owners.keys() - self.options.players.keys())
-        if missing:
-            raise RecipeError(
-                f"the player {missing[0]!r} has no optimizer",
-                where=f"stages.{self.name}.players",
-                expected=f"a table for each of {', '.join(owners)}",
-                remedy=f"add [stages.{self.name}.players.{missing[0]}]",
-            )
-        return {
-            name: PlayerOptimizer(name, owners[name], options, self.options.images)
-            for name, options in self.options.players.items()
-        }
-
-    def _load(self, kept: Checkpoint) -> None:
-        self.step = kept.step
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(kept.optimizers[name])
-        for name, tensor in self.averages.tensors.items():
-            tensor.copy_(kept.averages[name])
-
-    def _tell_place(self) -> None:
-        run, stages = self.trainer.run, self.trainer.translator.stages
-        earlier = [self.trainer.recipe.stages[n] for n in stages[: stages.index(self.name)]]
-        run.stage, run.step, run.length = self.name, self.step, self.options.images
-        run.images = self.step * self.options.batch_size
-        run.total_step = self.step + sum(math.ceil(s.images / s.batch_size) for s in earlier)
-
-
-def _check_stages(recipe: Recipe, translator: Translator) -> None:
-    for name in translator.stages:
-        if name not in recipe.stages:
-            raise RecipeError(
-                "the stage is missing",
-                where=f"stages.{name}",
-                expected=f"a table for each of {', '.join(translator.stages)}",
-                remedy=f"add [stages.{name}]",
-            )
-    for name in recipe.stages:
-        if name not in translator.stages:
-            raise RecipeError(
-                f"there is no stage {name!r}",
-                where=f"stages.{name}",
-                expected=f"one of {', '.join(translator.stages)}",
-                remedy=suggest(name, translator.stages, "remove it"),
-            )
-
-
-def _distribution(plugins: Plugins, family: str) -> str:
-    offer = plugins.families[family]
-    return f"{offer.distribution} {offer.version}".strip()

@@ -76,5 +76,5 @@ def non_finite(name: str, number: float, stage: str, step: int) -> NonFiniteLoss
         f"{name!r} became {number}",
         where=f"stage {stage!r}, step {step}",
         expected="finite values",
-        remedy="lower the learning rate, set 'clip' or use float32, and resume from the checkpoint",
+        remedy="edit the run's recipe.toml (a lower learning_rate, a clip, float32) and resume",
     )

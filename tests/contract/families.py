@@ -152,6 +152,25 @@ class OneNameInTwoMoves(Tiny):
         yield self.judged(batch, batch.images["a"])
 
 
+class OneNameMeasuredTwice(Tiny):
+    def training_step(self, batch, now):
+        for value in (torch.zeros(()), torch.ones(())):
+            term = self.fooled(self.judge(self.generator(batch.images["a"]))).terms[0]
+            yield Update("g", Term(f"fool{int(value)}", term.value), accuracy=value)
+
+
+class MeasuredUnderATermsName(Tiny):
+    def training_step(self, batch, now):
+        term = self.fooled(self.judge(self.generator(batch.images["a"]))).terms[0]
+        yield Update("g", term, **{term.name: torch.ones(())})
+
+
+class MeasuredNoTensor(Tiny):
+    def training_step(self, batch, now):
+        term = self.fooled(self.judge(self.generator(batch.images["a"]))).terms[0]
+        yield Update("g", term, accuracy=0.5)
+
+
 class NotScalar(Tiny):
     def training_step(self, batch, now):
         yield Update("g", Term("fool", self.generator(batch.images["a"]).square()))

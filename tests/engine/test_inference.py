@@ -5,6 +5,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from i2i.engine.device import choose_device
 from i2i.engine.inference import (
     finish,
     forward,
@@ -233,6 +234,19 @@ def test_trained_is_what_the_family_says_and_an_error_where_it_says_nothing():
     assert resolve_work_size(99, Fit()) == 99
     with pytest.raises(UsageError, match="--work-size trained"):
         resolve_work_size("trained", Fit())
+
+
+@pytest.mark.parametrize("size", [0, -5])
+def test_a_work_size_below_one_is_refused(size):
+    with pytest.raises(UsageError, match=f"work size {size}: .*pixels from 1"):
+        resolve_work_size(size, Fit(trained_size=128))
+
+
+@pytest.mark.parametrize("name", ["meta", "cpu:0", "cuda:x", "xla", ""])
+def test_a_device_that_translates_nothing_is_no_device(name):
+    with pytest.raises(UsageError, match="there is no device"):
+        choose_device(name)
+    assert choose_device("cpu").type == "cpu"
 
 
 def test_allocation_failures_are_told_from_other_errors():

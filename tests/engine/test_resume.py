@@ -136,7 +136,7 @@ def test_signal_saves_and_exits_130_and_the_resumed_run_is_the_same(
                 break
         rest = process.stderr.read()
     assert process.returncode == 130, rest
-    assert "interrupted: go on with" in rest
+    assert f"i2i train --resume {run} goes on" in rest
     step = torch.load(run / "checkpoint.pt", weights_only=True)["step"]
     assert 2 <= step < 24
     assert len(log_without_time(run)) == step

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from i2i import hookspecs
 from i2i.engine.averaging import Averages
@@ -150,14 +151,47 @@ def test_window_names_the_first_value_that_is_not_finite() -> None:
         window.line()
 
 
-def test_stale_parameter_is_found_through_a_low_precision_copy() -> None:
-    weight, target = (nn.Parameter(torch.ones(4, 4)) for _ in range(2))
-    hidden = target.bfloat16() @ weight.bfloat16()
-    loss = hidden.float().sum()
-    assert stale_parameter(loss, [target], {weight: -1}) is None
-    assert stale_parameter(loss, [target], {weight: sequence_number()}) is weight
-    later = (hidden.detach().float() @ target).sum()
-    assert stale_parameter(later, [target], {weight: sequence_number()}) is None
+@pytest.mark.parametrize("made", ["plain", "spectral", "weight", "old spectral"])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_stale_parameter_is_found_through_what_was_made_of_it(
+    made: str, precision: torch.dtype
+) -> None:
+    normalise = {
+        "plain": lambda module: module,
+        "spectral": parametrizations.spectral_norm,
+        "weight": parametrizations.weight_norm,
+        "old spectral": nn.utils.spectral_norm,
+    }[made]
+    game = nn.ModuleDict(
+        {"maker": nn.Conv2d(3, 3, 3), "judge": normalise(nn.Conv2d(3, 4, 3, bias=False))}
+    )
+    names = {parameter: name for name, parameter in game.named_parameters()}
+    judged = dict.fromkeys(game["judge"].parameters(), sequence_number())
+    maker = list(game["maker"].parameters())
+
+    def loss() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            return game["judge"](game["maker"](torch.rand(1, 3, 9, 9))).float().square().mean()
+
+    stale = loss()
+    later = dict.fromkeys(judged, sequence_number())
+    assert stale_parameter(stale, maker, judged, names) is None
+    assert stale_parameter(stale, maker, later, names) in judged
+    assert stale_parameter(loss(), maker, later, names) is None
+
+
+def test_picture_of_a_generator_that_moved_is_data_to_the_discriminator() -> None:
+    game = nn.ModuleDict(
+        {
+            "maker": nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.Conv2d(8, 3, 3, bias=False)),
+            "judge": nn.Conv2d(3, 1, 3, bias=False),
+        }
+    )
+    names = {parameter: name for name, parameter in game.named_parameters()}
+    loss = game["judge"](game["maker"](torch.rand(1, 3, 9, 9))).mean()
+    moved = dict.fromkeys(game["maker"].parameters(), sequence_number())
+    assert stale_parameter(loss, list(game["judge"].parameters()), moved, names) is None
+    assert stale_parameter(loss, list(game["maker"].parameters()), moved, names) in moved
 
 
 def make_plugins() -> Plugins:

@@ -55,7 +55,7 @@ class Console:
             if terms:
                 self._bar.update(task, terms=terms)
         elif terms:
-            left = (run.length - run.images) / max(speed, 1e-9)
+            left = max(run.length - run.images, 0) / max(speed, 1e-9)
             self._print(
                 f"{run.stage} {run.images}/{run.length} images, {speed:.1f} images/s, "
                 f"{left / 60:.0f} min left: {terms}"
@@ -69,7 +69,7 @@ class Console:
         if outcome == "finished":
             text = f"finished: the model is {run.folder / 'model.safetensors'}"
         else:
-            text = f"{outcome}: go on with i2i train --resume {run.folder}"
+            text = f"{outcome}: the checkpoint stays; i2i train --resume {run.folder} goes on"
         self._print(text)
 
     def _print(self, text: str) -> None:
