@@ -26,6 +26,12 @@ from i2i.types import derive_seed
 FORMAT = 1
 
 
+class _Format(BaseModel):
+    """The one key that a header of any format has: read first, for the others may be strange."""
+
+    format: int = FORMAT
+
+
 class Header(BaseModel):
     """What a model file says of itself."""
 
@@ -109,14 +115,17 @@ def read_header(path: Path) -> Header:
     if "i2i" not in metadata:
         raise _unusable(path, "holds no i2i header")
     try:
-        header = Header.model_validate_json(metadata["i2i"])
+        number = _Format.model_validate_json(metadata["i2i"]).format
+        if number > FORMAT:
+            wrong = f"has format {number}, and this i2i reads up to {FORMAT}"
+            raise _unusable(path, wrong, "upgrade i2i")
+        if number < 1:
+            raise _unusable(path, f"has format {number}, and the first one is 1")
+        return Header.model_validate_json(metadata["i2i"])
     except ValidationError as error:
         fault = error.errors()[0]
         wrong = f"its header does not validate ({fault['loc']}: {fault['msg']})"
         raise _unusable(path, wrong) from error
-    if header.format > FORMAT:
-        raise _unusable(path, f"has format {header.format}, and this i2i reads up to {FORMAT}")
-    return header
 
 
 def load_model(path: Path, plugins: Plugins) -> Model:
@@ -135,9 +144,7 @@ def load_model(path: Path, plugins: Plugins) -> Model:
         fault = error.errors()[0]
         wrong = f"its options do not fit {header.family!r} ({fault['loc']}: {fault['msg']})"
         raise _unusable(path, wrong, f"install {header.distribution}") from error
-    translator = build(family, options, seed=0)
-    for stage, shapes in header.stages.items():
-        grow(translator, stage, shapes, seed=0)
+    translator = _rebuilt(path, header, family, options)
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
     wanted = exported_state(translator)
@@ -154,9 +161,26 @@ def load_model(path: Path, plugins: Plugins) -> Model:
     return Model(translator, header, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+def _rebuilt(
+    path: Path, header: Header, family: type[Translator], options: BaseModel
+) -> Translator:
+    """Build the networks that a header describes; raises ModelFileError where it is damaged."""
+    try:
+        translator = build(family, options, seed=0)
+        for stage, shapes in header.stages.items():
+            grow(translator, stage, shapes, seed=0)
+    except Exception as error:  # of a family, given shapes that it would never have written
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        wrong = f"{header.family!r} cannot be built from its header ({reason})"
+        remedy = f"check that it is complete, and that {header.distribution} is installed"
+        raise _unusable(path, wrong, remedy) from error
+    return translator
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside ``path``, force to disk, rename: a reader sees the old file or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the name may be the longest
+    beside = path.with_name(f".{short}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
             file.write(content)

@@ -94,6 +94,8 @@ def _print(report: "DataReport", root: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from i2i.imaging import printable
+
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 160  # wide enough to keep a row on a line in a file or a pipe
@@ -106,7 +108,7 @@ def _print(report: "DataReport", root: Path) -> None:
         table.add_column(name, justify="right")
     for folder in report.folders:
         if folder.missing is None:
-            table.add_row(*_row(folder, root))
+            table.add_row(*map(printable, _row(folder, root)))
     if table.row_count:
         console.print(table)
     for folder in report.folders:
@@ -122,7 +124,7 @@ def _print(report: "DataReport", root: Path) -> None:
 def _print_faults(folder: "FolderReport", root: Path) -> None:
     if folder.missing is not None:
         if folder.split == "train":
-            click.echo(str(folder.missing))
+            _say(str(folder.missing))
         else:
             click.echo(f"No test pictures of role {folder.role!r}: previews show train pictures.")
     if folder.unreadable:
@@ -130,9 +132,16 @@ def _print_faults(folder: "FolderReport", root: Path) -> None:
         _print_some([f"{_short(look.path, root)}: {look.fault}" for look in folder.unreadable])
 
 
+def _say(line: str) -> None:
+    """Print a line that may name files, whatever bytes their names hold."""
+    from i2i.imaging import printable
+
+    click.echo(printable(line))
+
+
 def _print_some(lines: list[str]) -> None:
     for line in lines[:_NUM_NAMED]:
-        click.echo(f"  {line}")
+        _say(f"  {line}")
     if len(lines) > _NUM_NAMED:
         click.echo(f"  and {len(lines) - _NUM_NAMED} more")
 

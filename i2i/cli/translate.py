@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
-from i2i.errors import ModelFileError, RecipeError, UsageError, suggest
+from i2i.errors import ImageError, ModelFileError, RecipeError, UsageError, suggest
 from i2i.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def _translate(context: click.Context, arguments: _Arguments) -> int:
     from i2i.plugins import Plugins, load_plugins
 
     plugins = context.find_object(Plugins) or load_plugins()
-    model, defaults, request = _resolve(arguments, plugins)
-    settings = _settings(arguments, defaults, request)
+    chosen = _resolve(arguments, plugins)
+    settings = _settings(arguments, chosen.defaults, chosen.request)
     reserved = {arguments.out / _SHEET: "the contact sheet"} if arguments.sheet else {}
     if arguments.report is not None:
         reserved[arguments.report] = "the report"
@@ -139,22 +139,34 @@ def _translate(context: click.Context, arguments: _Arguments) -> int:
         format_=arguments.format_,
         keep_extension=arguments.keep_extension,
         reserved=reserved,
+        kept=chosen.files,
     )
     with _watching(len(plan.tasks), arguments.report) as console, _interruptible() as interrupt:
         events = Events(plugins, [console], console.warn)
         try:
-            summary = run_job(plan, model, settings, events, lambda: interrupt.requested)
+            summary = run_job(plan, chosen.model, settings, events, lambda: interrupt.requested)
         finally:
             events.close()
+    failed = summary.num_failed > 0
     if arguments.sheet and console.first_done:
-        click.echo(f"contact sheet: {_write_sheet(arguments.out, console.first_done, settings)}")
+        failed |= not _write_sheet(arguments.out, console.first_done, settings)
     click.echo(_describe(summary, arguments.out))
     if summary.interrupted:
         return _INTERRUPTED
-    return 1 if summary.num_failed else 0
+    return 1 if failed else 0
 
 
-def _resolve(arguments: _Arguments, plugins: "Plugins") -> "tuple[Model, Translate, BaseModel]":
+@dataclass(frozen=True)
+class _Chosen:
+    """What ``--recipe``, ``--model`` and ``--set`` name."""
+
+    model: "Model"
+    defaults: "Translate"
+    request: "BaseModel"
+    files: Mapping[Path, str]  # that it was read from, each with its name in messages
+
+
+def _resolve(arguments: _Arguments, plugins: "Plugins") -> _Chosen:
     """Load the model, the settings it comes with, and the request that ``--set`` asks for."""
     from i2i.model_file import load_model
     from i2i.recipe import Translate, find_recipe, load_recipe, validate
@@ -166,7 +178,9 @@ def _resolve(arguments: _Arguments, plugins: "Plugins") -> "tuple[Model, Transla
             expected="one of them",
             remedy="name a recipe, or the file of a model ('i2i recipes' lists recipes)",
         )
+    files: dict[Path, str] = {}
     if arguments.model is not None:
+        files[arguments.model] = "the model file"
         model = load_model(arguments.model, plugins)
         where = f"{arguments.model}: translate"
         defaults = validate(Translate, model.header.translate, where)
@@ -174,11 +188,13 @@ def _resolve(arguments: _Arguments, plugins: "Plugins") -> "tuple[Model, Transla
     else:
         path = find_recipe(str(arguments.recipe), plugins)
         recipe = load_recipe(path, plugins)
-        model = load_model(_weights(path, recipe.weights, plugins), plugins)
+        weights = _weights(path, recipe.weights, plugins)
+        files |= {path: "the recipe", weights: "the model file"}
+        model = load_model(weights, plugins)
         defaults = recipe.translate
         base = recipe.request.model_dump(mode="json")
     schema = type(model.translator).Request
-    return model, defaults, _request(schema, base, arguments.overrides)
+    return _Chosen(model, defaults, _request(schema, base, arguments.overrides), files)
 
 
 def _weights(path: Path, weights: "Weights | None", plugins: "Plugins") -> Path:
@@ -279,6 +295,8 @@ def _watching(total: int, report: Path | None) -> Iterator[_Console]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from i2i.imaging import printable
+
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
@@ -289,7 +307,7 @@ def _watching(total: int, report: Path | None) -> Iterator[_Console]:
             except OSError as error:
                 raise UsageError(
                     f"the report cannot be written ({error.strerror})",
-                    where=str(report),
+                    where=printable(report),
                     expected="a file in a folder that exists",
                     remedy="choose another with --report",
                 ) from error
@@ -324,20 +342,27 @@ def _interruptible() -> Iterator[_Interrupt]:
             signal.signal(number, handler)
 
 
-def _write_sheet(out: Path, results: "Sequence[Result]", settings: "Settings") -> Path:
-    from i2i.engine.job import make_sheet
-    from i2i.imaging import encode
-    from i2i.model_file import write_atomically
+def _write_sheet(out: Path, results: "Sequence[Result]", settings: "Settings") -> bool:
+    """Write the contact sheet and say where, or why not; returns whether it was written."""
+    from i2i.engine.job import make_sheet, save
+    from i2i.imaging import encode, printable
 
     path = out / _SHEET
-    write_atomically(path, encode(make_sheet(results, settings.max_pixels), "png", str(path)))
-    return path
+    try:
+        save(path, encode(make_sheet(results, settings.max_pixels), "png", str(path)))
+    except ImageError as error:
+        click.echo(f"Error: {printable(str(error))}", err=True)
+        return False
+    click.echo(f"contact sheet: {printable(path)}")
+    return True
 
 
 def _describe(summary: "Summary", out: Path) -> str:
+    from i2i.imaging import printable
+
     counts = (
         f"{summary.num_done} done, {summary.num_failed} failed, {summary.num_skipped} skipped "
         f"in {summary.seconds:.1f} s"
     )
     start = "interrupted: " if summary.interrupted else ""
-    return f"{start}{counts}; the translations are in {out}"
+    return f"{start}{counts}; the translations are in {printable(out)}"

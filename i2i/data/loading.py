@@ -138,7 +138,7 @@ def _read(path: Path) -> Pixels:
         raise DataError(
             error.wrong,
             where=str(path),
-            expected="a picture that decodes to its end",
+            expected=error.expected,
             remedy="run 'i2i data check' on the data folder to find every such file",
         ) from error
 

@@ -9,6 +9,7 @@ from i2i.imaging.decode import (
     read_picture,
 )
 from i2i.imaging.encode import FORMATS, encode, format_for_suffix, suffix_for_format
+from i2i.imaging.names import printable
 from i2i.imaging.picture import Picture, Pixels
 from i2i.imaging.sheet import contact_sheet
 from i2i.imaging.tensors import from_tensor, to_tensor
@@ -25,6 +26,7 @@ __all__ = [
     "from_tensor",
     "has_picture_suffix",
     "pillow_unbound",
+    "printable",
     "read_bytes",
     "read_picture",
     "suffix_for_format",

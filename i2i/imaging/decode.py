@@ -1,8 +1,10 @@
 """Read picture files with Pillow into upright 8-bit RGB."""
 
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -39,9 +41,10 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return what a file holds; raises ImageError when it cannot be opened."""
+    """Return what a regular file holds; raises ImageError when it cannot be opened or is none."""
     try:
-        return path.read_bytes()
+        if stat.S_ISREG(path.stat().st_mode):
+            return path.read_bytes()
     except OSError as error:
         raise ImageError(
             f"cannot be read ({error.strerror or error})",
@@ -49,21 +52,36 @@ def read_bytes(path: Path) -> bytes:
             expected="a readable picture file",
             remedy="check the path and its permissions",
         ) from error
+    # Reading a pipe waits for whoever writes to it, and a device may never end.
+    raise ImageError(
+        "is a folder, a pipe, a socket or a device",
+        where=str(path),
+        expected="a regular file, or a link to one",
+        remedy="leave it out",
+    )
 
 
-def decode(content: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode(
+    content: bytes,
+    where: str,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    if_too_large: str = "reduce it or leave it out",
+) -> Picture:
     """Decode the bytes of a picture file into upright (H, W, 3) RGB; ``where`` names it.
 
     The orientation that EXIF asks for is applied. 16-bit grey is rounded to 8 bits. Transparent
     pictures are laid on white. Of several frames the first counts. Colour profiles are ignored.
-    Raises ImageError for an empty, truncated, damaged, foreign or too large file.
+    Raises ImageError for an empty, truncated, damaged, foreign or too large file; a caller whose
+    limit can be raised says how in ``if_too_large``.
     """
+    limit = _TooLarge(where, max_pixels, if_too_large)
     if not content:
         raise _unreadable("the file is empty", where)
     try:
         with Image.open(BytesIO(content), formats=_formats()) as image:
             if image.width * image.height > max_pixels:
-                raise _too_large(f"{image.width}x{image.height} pixels", where, max_pixels)
+                raise limit.error(f"{image.width}x{image.height} pixels are too many")
             image.load()
             turns = _TURNED.get(_orientation(image), ())
             pixels = _to_rgb(image, where)
@@ -72,9 +90,9 @@ def decode(content: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Picture:
     except UnidentifiedImageError as error:
         raise _unreadable("is not a picture", where) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large("too many pixels", where, max_pixels) from error
+        raise limit.error("too many pixels") from error
     except MemoryError as error:
-        raise _too_large("too large for this machine's memory", where, max_pixels) from error
+        raise limit.error("too large for this machine's memory") from error
     except Exception as error:  # on a damaged file Pillow's readers raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _unreadable(f"cannot be decoded ({reason})", where) from error
@@ -150,10 +168,12 @@ def _unreadable(wrong: str, where: str) -> ImageError:
     )
 
 
-def _too_large(wrong: str, where: str, max_pixels: int) -> ImageError:
-    return ImageError(
-        wrong,
-        where=where,
-        expected=f"at most {max_pixels:,} pixels",
-        remedy="raise --max-pixels if the file is to be trusted",
-    )
+@dataclass(frozen=True)
+class _TooLarge:
+    where: str
+    max_pixels: int
+    remedy: str
+
+    def error(self, wrong: str) -> ImageError:
+        expected = f"at most {self.max_pixels:,} pixels"
+        return ImageError(wrong, where=self.where, expected=expected, remedy=self.remedy)

@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 from pathlib import Path
@@ -58,6 +59,28 @@ def test_unreadable_pictures_are_named_with_their_reasons(root: Path) -> None:
     assert "trainB/deep/text.jpg: is not a picture" in done.output
     assert "trainB/empty.png: the file is empty" in done.output
     assert "Not ready to train" in done.output
+
+
+def test_too_large_pictures_are_named_without_an_option_that_is_not_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("i2i.imaging.decode.__defaults__", (1000,))
+    done = run("check", str(root))
+    assert done.exit_code == 1
+    assert "  trainA/0.jpg: 40x30 pixels are too many\n" in done.output
+    assert "--max-pixels" not in done.output
+
+
+def test_strange_names_of_bad_files_stay_on_a_line_and_can_be_printed(root: Path) -> None:
+    try:
+        (root / "trainA/a\nb.jpg").touch()
+        Path(os.fsdecode(bytes(root / "trainB") + b"/\xff.jpg")).touch()
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    done = run("check", str(root))
+    assert done.exit_code == 1
+    assert "  trainA/a\\nb.jpg: the file is empty\n" in done.output
+    assert "  trainB/\\udcff.jpg: the file is empty\n" in done.output
 
 
 def test_a_missing_train_folder_is_reported_beside_the_others(root: Path) -> None:

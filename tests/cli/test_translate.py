@@ -295,6 +295,7 @@ def test_the_recipe_gives_model_request_and_sizes_and_the_command_overrides_them
         (["--recipe", "negatives", "--set", "tone=blue"], "'cold' or 'warm'"),
         (["--recipe", "negatives", "--work-size", "0"], "neither native, trained nor a number"),
         (["--recipe", "negatives", "--device", "cuda"], "--device cuda"),
+        (["--recipe", "negatives", "--device", "meta"], "--device meta"),
         ([], "neither is given"),
         (["--recipe", "negatives", "--model", "x"], "both are given"),
     ],
@@ -372,6 +373,137 @@ def test_an_output_that_is_an_input_is_refused_before_any_work(tmp_path, model, 
     assert result.exit_code == 2
     assert "the report would overwrite the input" in result.stderr
     assert files_in(tmp_path) == ["photos/a.png", "photos/b.png"]
+
+
+@pytest.mark.parametrize("by", ["model", "recipe"])
+@pytest.mark.parametrize("through_link", [False, True])
+def test_the_report_never_overwrites_what_the_job_reads(
+    tmp_path, model, plugins, site, by, through_link
+):
+    picture(8, 8).save(tmp_path / "a.png")
+    named = tmp_path / "mine.toml"
+    named.write_text(RECIPE + f'[weights]\nfile = "{tmp_path.name}.safetensors"\n')
+    weights = saved(tmp_path / f"{tmp_path.name}.safetensors", plugins)
+    arguments = ["--model", weights] if by == "model" else ["--recipe", named]
+    for path in [weights] if by == "model" else [named, weights]:
+        before, report = sha256(path), path
+        if through_link:
+            report = tmp_path / f"link to {path.name}"
+            report.symlink_to(path)
+        result = translate(
+            tmp_path / "a.png", "-o", tmp_path / "out", *arguments, "--report", report
+        )
+        assert result.exit_code == 2
+        name = "the recipe" if path == named else "the model file"
+        assert f"{report}: the report would overwrite {name} {path}; " in result.stderr
+        assert sha256(path) == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_sheet_never_overwrites_what_the_job_reads(tmp_path, plugins):
+    weights = saved(tmp_path / "contact-sheet.png", plugins)
+    (tmp_path / "in").mkdir()
+    picture(8, 8).save(tmp_path / "in" / "a.png")
+    before = sha256(weights)
+    result = translate(tmp_path / "in", "-o", tmp_path, "--model", weights, "--sheet")
+    assert result.exit_code == 2
+    assert "the contact sheet would overwrite the model file" in result.stderr
+    assert sha256(weights) == before
+
+
+def test_linked_folders_are_followed_each_once_and_never_into_the_output(tmp_path, model):
+    photos, elsewhere, out = tmp_path / "photos", tmp_path / "elsewhere", tmp_path / "photos/out"
+    for folder in (photos, elsewhere, out / "old"):
+        folder.mkdir(parents=True)
+    for path in (photos / "a.png", elsewhere / "b.png", out / "old" / "c.png"):
+        picture(8, 8).save(path)
+    (photos / "link").symlink_to(elsewhere)
+    (photos / "zlink").symlink_to(elsewhere)
+    (photos / "written").symlink_to(out / "old")
+    (elsewhere / "circle").symlink_to(photos)
+    result = translate(photos, "-o", out, "--model", model)
+    assert result.exit_code == 0, result.stderr
+    assert files_in(out) == ["a.png", "link/b.png", "old/c.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_among_the_pictures_fails_and_is_not_waited_for(tmp_path, model, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    picture(8, 8).save(tmp_path / "a.png")
+    read = Path.read_bytes
+
+    def read_file(path: Path) -> bytes:
+        assert not path.is_fifo(), "reading it would wait for ever"
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_file)
+    result = translate(tmp_path, "-o", tmp_path / "out", "--model", model)
+    assert result.exit_code == 1
+    assert files_in(tmp_path / "out") == ["a.png"]
+    assert result.stderr.startswith(f"{tmp_path / 'pipe.jpg'}: is a folder, a pipe, ")
+
+
+def test_names_that_are_no_text_survive_the_report_and_do_not_split_lines(tmp_path, model):
+    photos, report = tmp_path / "photos", tmp_path / "report.jsonl"
+    out = Path(os.fsdecode(bytes(tmp_path) + b"/out\xfe"))
+    photos.mkdir()
+    bad = Path(os.fsdecode(bytes(photos) + b"/a\xff.png"))
+    try:
+        picture(8, 8).save(bad)
+        Path(os.fsdecode(bytes(photos) + b"/b\xff\n\x1bc.png")).touch()
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    arguments = ["-o", out, "--model", model, "--report", report, "--sheet"]
+    result = translate(photos, *arguments)
+    assert result.exit_code == 1, result.exception
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"{photos}/b\\udcff\\n\\x1bc.png: the file is empty; ")
+    assert result.stdout.rstrip().endswith(f"translations are in {tmp_path}/out\\udcfe")
+    assert f"contact sheet: {tmp_path}/out\\udcfe/contact-sheet.png\n" in result.stdout
+    assert report.read_bytes().isascii()
+    done, failed = sorted(records(report), key=lambda each: each["status"])
+    assert os.fsencode(done["input"]) == bytes(bad)
+    assert done["output_sha256"] == sha256(Path(done["output"]))
+    assert os.fsencode(failed["input"]) == bytes(photos) + b"/b\xff\n\x1bc.png"
+
+
+def test_the_longest_names_are_written(tmp_path, model):
+    name = f"{'a' * 251}.png"
+    picture(8, 8).save(tmp_path / name)
+    result = translate(tmp_path / name, "-o", tmp_path / "out", "--model", model)
+    assert result.exit_code == 0, result.stderr
+    assert files_in(tmp_path / "out") == [name]
+
+
+def test_a_sheet_that_cannot_be_written_is_said_and_the_summary_kept(tmp_path, model):
+    picture(8, 8).save(tmp_path / "a.png")
+    (tmp_path / "out" / "contact-sheet.png" / "full").mkdir(parents=True)
+    result = translate(tmp_path / "a.png", "-o", tmp_path / "out", "--model", model, "--sheet")
+    assert result.exit_code == 1
+    assert "contact-sheet.png: cannot be written (" in result.stderr
+    assert "contact sheet:" not in result.stdout
+    assert result.stdout.startswith("1 done, 0 failed")
+
+
+def test_space_is_asked_for_only_where_it_is_short(tmp_path, model, monkeypatch):
+    picture(8, 8).save(tmp_path / "a.png")
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    arguments = [tmp_path / "a.png", "-o", tmp_path / "out", "--model", model]
+    said = translate(*arguments).stderr
+    assert "a.png: cannot be written (Is a directory); " in said
+    assert "; choose another folder with --out." in said
+    assert "space" not in said.rpartition("cannot be written")[2]
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(122, "Quota")))
+    assert "expected space to write; free some space, or" in translate(*arguments).stderr
+
+
+def test_too_many_pixels_name_the_option_that_allows_more(tmp_path, model):
+    picture(8, 8).save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    result = translate(tmp_path / "a.png", "-o", out, "--model", model, "--max-pixels", 63)
+    assert (
+        "a.png: 8x8 pixels are too many; expected at most 63 pixels; raise --max" in result.stderr
+    )
 
 
 def test_an_output_folder_inside_the_input_does_not_feed_on_itself(tmp_path, model):
@@ -521,11 +653,11 @@ def test_only_a_bounded_number_of_pictures_is_ever_open(tmp_path, plugins, model
     most = begun = finished = 0
     decode = job.decode
 
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: object, **advice: str) -> object:
         nonlocal begun, most
         begun += 1
         most = max(most, begun - finished)
-        return decode(*arguments)
+        return decode(*arguments, **advice)
 
     class Listener:
         @hookimpl

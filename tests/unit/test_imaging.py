@@ -1,4 +1,7 @@
+import os
+import socket
 import struct
+import tempfile
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +21,7 @@ from i2i.imaging import (
     from_tensor,
     has_picture_suffix,
     pillow_unbound,
+    printable,
     read_picture,
     suffix_for_format,
     to_tensor,
@@ -166,12 +170,56 @@ def test_a_missing_file_is_an_image_error(tmp_path: Path):
         read_picture(tmp_path / "none.png")
 
 
-def test_too_many_pixels_are_refused_before_decoding_and_the_option_is_named():
+def special(folder: Path, kind: str) -> Path:
+    path = folder / "a.jpg"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+    else:
+        path.mkdir()
+    return path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder"])
+def test_only_regular_files_are_read_and_nothing_is_waited_for(kind, monkeypatch):
+    def read(path: Path) -> bytes:
+        raise AssertionError("reading it would wait for ever")
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    with (
+        tempfile.TemporaryDirectory() as folder,  # short: names of sockets are
+        pytest.raises(ImageError, match="a folder, a pipe, a socket or a device"),
+    ):
+        read_picture(special(Path(folder), kind))
+
+
+def test_a_link_to_a_picture_is_read(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(file_bytes(Image.new("RGB", (3, 2))))
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    assert read_picture(tmp_path / "link.png").size == (2, 3)
+
+
+def test_names_become_one_line_that_encodes_and_keep_every_script():
+    assert printable("a\nb\tc\x1b[0m\udcff\u2028") == r"a\nb\tc\x1b[0m\udcff\u2028"
+    kept = "Été 写真 👩\u200d🎨 at 9.41\u202fPM"
+    assert printable(Path(kept)) == kept
+
+
+def test_too_many_pixels_are_refused_before_decoding_with_the_callers_advice():
     content = file_bytes(Image.new("RGB", (20, 10)))
     assert decode(content, "x", max_pixels=200).size == (10, 20)
-    with pytest.raises(ImageError, match="20x10 pixels; expected at most 199 pixels") as caught:
+    with pytest.raises(ImageError, match="20x10 pixels are too many; expected at most 199 pix"):
         decode(content, "x", max_pixels=199)
-    assert "--max-pixels" in caught.value.remedy
+    with pytest.raises(ImageError) as caught:
+        decode(content, "x", max_pixels=199)
+    assert caught.value.remedy == "reduce it or leave it out"
+    with pytest.raises(ImageError, match="; ask for more"):
+        decode(content, "x", max_pixels=199, if_too_large="ask for more")
 
 
 def test_pillows_own_limit_gives_the_same_message(monkeypatch):
