@@ -3,7 +3,6 @@
 The public names are resolved when they are first used, so importing ``i2i`` imports no torch.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -94,9 +93,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("i2i-gan")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    from i2i.lazy import resolve
+
+    return resolve(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

@@ -79,5 +79,33 @@ class NonFiniteLoss(I2IError):  # noqa: N818 - says what happened, as ZeroDivisi
 
 def suggest(name: str, known: Iterable[str], otherwise: str) -> str:
     """Return "did you mean ...?" with the known name nearest to ``name``, else ``otherwise``."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else otherwise
+    near = nearest(name, known)
+    return otherwise if near is None else f"did you mean {near!r}?"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that ``name`` was probably meant to be, if one is near enough."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
+
+
+def unknown(
+    kind: str,
+    name: object,
+    known: Iterable[str],
+    *,
+    where: str,
+    error: type[I2IError] = UsageError,
+    otherwise: str = "choose one of these",
+) -> I2IError:
+    """Return the error for a ``name`` that is not among the ``known``, with the nearest of them.
+
+    ``kind`` is what stands before the name: "role", "recipe named". ``otherwise`` is what to do
+    where no known name is near.
+    """
+    known = list(known)
+    return error(
+        f"there is no {kind} {name!r}",
+        where=where,
+        expected=f"one of {', '.join(known)}" if known else "none, as there are none",
+        remedy=suggest(str(name), known, otherwise),
+    )

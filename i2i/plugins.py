@@ -11,7 +11,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from importlib.metadata import (
@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from i2i import builtin, hookspecs
-from i2i.errors import PluginError, UsageError, suggest
-from i2i.switches import disabled, keep, kept
+from i2i.errors import PluginError, suggest, unknown
+from i2i.switches import damage, disabled, keep, kept, set_aside
 
 if TYPE_CHECKING:
     from i2i.translator import Translator
@@ -80,10 +80,11 @@ class Plugins:
     recipe_folders: list[Path] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
-    def advice(self, name: str, known: Iterable[str]) -> str:
-        """Return what to do about an unknown ``name``: the nearest known one, or where to look."""
+    @property
+    def advice(self) -> str:
+        """What to do about a name that no plugin offers: where to look."""
         look = "run 'i2i plugins' to see what is installed"
-        return suggest(name, known, f"{look} and why others were skipped" if self.skipped else look)
+        return f"{look} and why others were skipped" if self.skipped else look
 
     def family(self, name: str) -> "type[Translator]":
         """Import the family ``name``.
@@ -110,18 +111,17 @@ class Plugins:
     def layout(self, name: str) -> type[Any]:
         """Import the data layout ``name``; raises as ``family`` does."""
         layout = self._imported("layout", name, self.layouts)
-        if not isinstance(layout, type):
-            raise _broken(self.layouts[name], "is not a class")
+        from i2i.data.layouts import Layout  # imports torch, as a layout that works has done
+
+        if not (isinstance(layout, type) and issubclass(layout, Layout)):
+            raise _broken(self.layouts[name], "is not a subclass of i2i.data.Layout")
         _check_model(self.layouts[name], "Options", getattr(layout, "Options", None))
         return layout
 
     def _imported(self, kind: str, name: str, offers: Mapping[str, Offer]) -> Any:
         if name not in offers:
-            raise UsageError(
-                f"there is no {kind} named {name!r}",
-                where="plugins",
-                expected=f"one of {', '.join(sorted(offers)) or 'none installed'}",
-                remedy=self.advice(name, offers),
+            raise unknown(
+                f"{kind} named", name, sorted(offers), where="plugins", otherwise=self.advice
             )
         module, _, attribute = offers[name].path.partition(":")
         try:
@@ -142,6 +142,9 @@ def load_plugins() -> Plugins:
     _adopt(plugins, "i2i", builtin, OWN_DISTRIBUTION, _own_version())
     off = disabled()
     points, plugins.skipped = _entry_points()
+    if wrong := damage():
+        reason = f"{wrong.wrong}, so no plugin is disabled by it"
+        plugins.skipped.append(Skipped("?", wrong.where, "", reason))
     for point in sorted(points, key=_order):
         distribution, version = _origin(point)
         if point.name in off:
@@ -163,21 +166,22 @@ def installed() -> list[str]:
     return sorted({point.name for point in _entry_points()[0]})
 
 
-def set_disabled(name: str, *, off: bool) -> None:
+def set_disabled(name: str, *, off: bool) -> Path | None:
     """Remember in the user's configuration whether the plugin ``name`` is disabled.
 
-    Imports no plugin. Raises UsageError for a name that is neither installed nor disabled.
+    Imports no plugin. A configuration that cannot be read begins anew; returns where the damaged
+    file lies then. Raises UsageError for a name that is neither installed nor disabled, and
+    PluginError where the configuration cannot be written.
     """
-    before = set(kept())
+    damaged = damage() is not None
+    before = set() if damaged else set(kept())
     known = {*installed(), *before}
     if name not in known:
-        raise UsageError(
-            f"there is no plugin named {name!r}",
-            where="plugins",
-            expected=f"one of {', '.join(sorted(known)) or 'none installed'}",
-            remedy=suggest(name, known, "run 'i2i plugins' to see what is installed"),
-        )
+        look = "run 'i2i plugins' to see what is installed"
+        raise unknown("plugin named", name, sorted(known), where="plugins", otherwise=look)
+    rescued = set_aside() if damaged else None
     keep(sorted(before | {name} if off else before - {name}))
+    return rescued
 
 
 def _own_version() -> str:
@@ -238,7 +242,7 @@ def _adopt(plugins: Plugins, name: str, plugin: Any, distribution: str, version:
         raise _refused(f"the plugin name {name!r} is taken", name, "rename the entry point")
     if trial.register(plugin, name=name) is None:
         raise _refused("the entry point names nothing", name, "name a module")
-    _check_hook_names(trial, plugin, name)
+    _check_hooks(trial, plugin, name)
     source = str(getattr(plugin, "__file__", ""))
     origin = Loaded(name, distribution, version, source)
     families = _offers(trial, "i2i_families", plugins.families, origin)
@@ -251,12 +255,15 @@ def _adopt(plugins: Plugins, name: str, plugin: Any, distribution: str, version:
     plugins.recipe_folders += folders
 
 
-def _check_hook_names(trial: pluggy.PluginManager, plugin: Any, name: str) -> None:
+def _check_hooks(trial: pluggy.PluginManager, plugin: Any, name: str) -> None:
     known = [hook for hook in vars(hookspecs) if hook.startswith("i2i_")]
     for caller in trial.get_hookcallers(plugin) or ():
         if caller.spec is None and not all(each.optionalhook for each in caller.get_hookimpls()):
             remedy = suggest(caller.name, known, f"the hooks are {', '.join(known)}")
             raise _refused(f"there is no hook {caller.name!r}", name, remedy)
+        if any(each.wrapper or each.hookwrapper for each in caller.get_hookimpls()):
+            wrong = f"{caller.name} is a wrapper, and i2i calls none"
+            raise _refused(wrong, name, "mark it with a plain @hookimpl")
 
 
 def _call(trial: pluggy.PluginManager, hook: str) -> Any:

@@ -128,7 +128,12 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=False)
     if field.is_required():
         return "Required."
-    if value is None or isinstance(value, BaseModel | dict) or value in ("", ()):
+    if (
+        field.default_factory is not None
+        or value is None
+        or isinstance(value, BaseModel | dict)
+        or value in ("", ())
+    ):
         return ""
     return f"Default: `{str(value).lower() if isinstance(value, bool) else value}`."
 

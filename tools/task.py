@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 CONSTRAINTS = ROOT / "constraints.txt"
 BUILD_TOOLS = ("pip", "setuptools")
+EVERYTHING = "[dev]"
 PINNED_BY_HAND = "torch==2.13.0"  # the newest with a CPU build on CI's machines
 PLATFORM_BOUND = re.compile(r"(nvidia-|cuda-|triton\b)")  # come with torch where it has them
 
@@ -50,7 +51,7 @@ def demo() -> None:
 
 def test() -> None:
     """Run everything that CI runs; pytest comes last, so its closing lines do too."""
-    python = install(ROOT, VENV, extras="[dev]")
+    python = install(ROOT, VENV, extras=EVERYTHING)
     run(python, "-m", "ruff", "check")
     run(python, "-m", "ruff", "format", "--check")
     run(python, "-m", "mypy")
@@ -59,7 +60,7 @@ def test() -> None:
 
 def check() -> None:
     """Format, lint, check types and run the tests that take seconds."""
-    python = install(ROOT, VENV, extras="[dev]")
+    python = install(ROOT, VENV, extras=EVERYTHING)
     run(python, "-m", "ruff", "format")
     run(python, "-m", "ruff", "check", "--fix")
     run(python, "-m", "mypy")
@@ -85,17 +86,25 @@ def pin() -> None:
 
 
 def install(source: Path, target: Path, extras: str) -> Path:
-    """Install the project into the environment ``target`` unless it is; return its Python."""
+    """Install the project into the environment ``target`` unless it is; return its Python.
+
+    An environment with more than is asked for will do; to one with less, the rest is added.
+    """
     described = (source / "pyproject.toml").read_bytes() + CONSTRAINTS.read_bytes()
     state = f"{hashlib.sha256(described).hexdigest()} {sys.version}"
-    stamp = target / f"installed{extras}"
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == state:
+    stamps = {each: target / f"installed{each}" for each in (extras, "", EVERYTHING)}
+    current = {
+        each
+        for each, stamp in stamps.items()
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == state
+    }
+    if current & {extras, EVERYTHING}:
         return interpreter(target)
-    python = create(target)
+    python = interpreter(target) if current else create(target)
     pip = (python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS)
     run(*pip, "--upgrade", *BUILD_TOOLS)
     run(*pip, "--no-build-isolation", "--editable", f"{source}{extras}")
-    stamp.write_text(state, encoding="utf-8")
+    stamps[extras].write_text(state, encoding="utf-8")
     return python
 
 

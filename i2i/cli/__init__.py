@@ -50,6 +50,10 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error of ours is one message, an interruption is status 130."""
+        from i2i.switches import damage
+
+        if wrong := damage():
+            click.echo(f"Warning: {wrong}", err=True)
         try:
             return super().invoke(ctx)
         except I2IError as error:

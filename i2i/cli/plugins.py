@@ -1,5 +1,7 @@
 """``i2i plugins``: what is installed, what was skipped and why, and a switch for each."""
 
+from pathlib import Path
+
 import click
 
 from i2i.cli.tables import print_table
@@ -32,7 +34,7 @@ def list_(names: bool) -> None:
 @click.argument("name")
 def disable(name: str) -> None:
     """Switch the plugin NAME off, without importing it."""
-    set_disabled(name, off=True)
+    _say_rescued(set_disabled(name, off=True))
     click.echo(f"{name} is switched off in {config_file()}")
 
 
@@ -40,10 +42,15 @@ def disable(name: str) -> None:
 @click.argument("name")
 def enable(name: str) -> None:
     """Switch the plugin NAME on again."""
-    set_disabled(name, off=False)
+    _say_rescued(set_disabled(name, off=False))
     click.echo(f"{name} is switched on")
     if name in disabled():
         click.echo(f"but {disabled()[name]} still switches it off", err=True)
+
+
+def _say_rescued(path: Path | None) -> None:
+    if path is not None:
+        click.echo(f"the damaged configuration lies in {path}", err=True)
 
 
 def _list(*, names: bool) -> None:

@@ -30,10 +30,14 @@ def list_() -> None:
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Set a recipe key.")
 def show(name: str, overrides: tuple[str, ...]) -> None:
     """Print a recipe as TOML, validated, with every key."""
+    from i2i.data import HostAugment
     from i2i.recipe import load_recipe
 
     plugins = load_plugins()
     recipe = load_recipe(find_recipe(name, plugins), plugins, overrides)
+    inputs = plugins.family(recipe.family).inputs
+    plugins.layout(recipe.data.layout).check(recipe.data.options, inputs)
+    HostAugment(recipe.augment.host)  # refuses what albumentations would
     click.echo(recipe.to_toml(), nl=False)
     if unset := list(_unset(recipe.model_dump(mode="json", by_alias=True))):
         click.echo(f"\n# not set: {', '.join(unset)}")

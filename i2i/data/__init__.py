@@ -4,8 +4,9 @@ Names are resolved when they are first used, so that a plugin's layout imports n
 needs.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from i2i.lazy import resolve
 
 if TYPE_CHECKING:
     from i2i.data.augment import HostAugment
@@ -41,6 +42,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return resolve(__name__, _HOMES, name)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from i2i.errors import DataError, RecipeError, suggest
+from i2i.errors import DataError, RecipeError, nearest, unknown
 from i2i.imaging import has_picture_suffix
 from i2i.types import Inputs, derive_seed
 
@@ -42,7 +42,12 @@ class Layout(ABC):
         Raises DataError for a folder that is missing or empty, RecipeError for a family that this
         layout cannot serve.
         """
+        self.check(options, inputs)
         self.root, self.options, self.inputs, self.split = root, options, inputs, split
+
+    @classmethod  # noqa: B027 - a layout may serve all families
+    def check(cls, options: Any, inputs: Inputs) -> None:
+        """Raise RecipeError for options, or a family, that this layout cannot serve."""
 
     @classmethod
     @abstractmethod
@@ -93,12 +98,16 @@ class Unpaired(Layout):
 
     def __init__(self, root: Path, options: Any, inputs: Inputs, split: Split) -> None:
         super().__init__(root, options, inputs, split)
-        _check_inputs(inputs)
-        _check_roles(options, inputs)
         self._pictures = {
             role: self.list_pictures(root, options, role, split) for role in inputs.images
         }
         self._orders: dict[tuple[str, int], tuple[int, list[int]]] = {}
+
+    @classmethod
+    def check(cls, options: Any, inputs: Inputs) -> None:
+        """Refuse families that need more than single pictures, and roles that they lack."""
+        _check_inputs(inputs)
+        _check_roles(options, inputs)
 
     @classmethod
     def list_pictures(cls, root: Path, options: Any, role: str, split: Split) -> tuple[Path, ...]:
@@ -177,14 +186,14 @@ def _check_folder(root: Path, folder: Path, expected: str) -> None:
     parent = missing.parent
     names = [each.name for each in parent.iterdir() if each.is_dir()] if parent.is_dir() else []
     lowered = {name.lower(): name for name in names}
-    near = suggest(missing.name.lower(), lowered, "")
-    for low, name in lowered.items():
-        near = near.replace(f"{low!r}", f"{name!r}")
+    near = nearest(missing.name.lower(), lowered)
     raise DataError(
         f"there is no folder {missing.name!r}",
         where=str(parent),
         expected="a data folder" if missing == root else expected,
-        remedy=near or "check the path, or name the folders in [data.options]",
+        remedy="check the path, or name the folders in [data.options]"
+        if near is None
+        else f"did you mean {lowered[near]!r}?",
     )
 
 
@@ -203,9 +212,11 @@ def _check_roles(options: UnpairedOptions, inputs: Inputs) -> None:
     for split in ("train", "test"):
         for role in getattr(options, split):
             if role not in inputs.images:
-                raise RecipeError(
-                    f"there is no role {role!r}",
+                raise unknown(
+                    "role",
+                    role,
+                    inputs.images,
                     where=f"data.options.{split}",
-                    expected=f"one of {', '.join(inputs.images)}",
-                    remedy=suggest(role, inputs.images, "name a role of the family"),
+                    error=RecipeError,
+                    otherwise="name a role of the family",
                 )

@@ -6,8 +6,9 @@ checked at once and one JSON schema describes it. Names are resolved when they a
 listing recipes imports neither torch nor pydantic.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from i2i.lazy import resolve
 
 if TYPE_CHECKING:
     from i2i.recipe.find import Listed, find_recipe, list_recipes
@@ -76,6 +77,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return resolve(__name__, _HOMES, name)

@@ -28,6 +28,8 @@ def explain(
         wrong = f"there is no key {place[-1]!r}"
         expected = f"one of {', '.join(known)}"
         remedy = suggest(place[-1], known, "remove it")
+    elif first["type"] == "value_error" and isinstance(first.get("input"), Mapping):
+        wrong, remedy = "its keys do not go together", "change one of them"
     elif first["type"] == "missing":
         wrong, expected, remedy = "the key is missing", "a value", "add it"
     if others := len(reasons) - 1:

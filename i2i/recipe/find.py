@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i2i.errors import RecipeError, UsageError, suggest
+from i2i.errors import RecipeError, UsageError, nearest, unknown
 from i2i.plugins import Plugins
 
 
@@ -34,21 +34,18 @@ def find_recipe(name: str, plugins: Plugins) -> Path:
         path = Path(name)
         if path.is_file():
             return path
-        beside = [str(other) for other in sorted(path.parent.glob("*.toml"))]
+        beside = {other.stem: str(other) for other in sorted(path.parent.glob("*.toml"))}
+        near = nearest(path.stem, beside)  # not of whole paths: what is alike in all says nothing
         raise UsageError(
             "there is no such file",
             where=name,
             expected="a recipe in TOML",
-            remedy=suggest(str(path), beside, "check the path"),
+            remedy="check the path" if near is None else f"did you mean {beside[near]!r}?",
         )
     known = _paths(plugins)
     if name not in known:
-        raise UsageError(
-            f"there is no recipe named {name!r}",
-            where="recipes",
-            expected=f"one of {', '.join(sorted(known)) or 'none installed'}, or a .toml file",
-            remedy=suggest(name, known, "run 'i2i recipes' to see them"),
-        )
+        look = "run 'i2i recipes' to see them, or give the path of a .toml file"
+        raise unknown("recipe named", name, sorted(known), where="recipes", otherwise=look)
     return known[name]
 
 

@@ -1,5 +1,6 @@
 """Read, override and validate recipes; every fault becomes one message."""
 
+import copy
 import json
 import typing
 from collections.abc import Iterable, Mapping
@@ -8,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from i2i.errors import PluginError, RecipeError, UsageError
+from i2i.errors import PluginError, RecipeError, UsageError, unknown
 from i2i.plugins import Plugins
 from i2i.recipe.faults import explain, fields_of, is_nullable, model_in
 from i2i.recipe.find import read_text, read_toml
@@ -41,37 +42,49 @@ def parse_recipe(text: str, where: str, plugins: Plugins, overrides: Iterable[st
     except RecipeError as error:
         if not deciding:
             raise
-        raise UsageError(
-            error.wrong,
-            where=f"--set {deciding[-1]}",
-            expected=error.expected,
-            remedy=error.remedy,
-        ) from error
+        raise _as_usage(error, f"--set {deciding[-1]}") from error
+    before = copy.deepcopy(raw)
     for override in overrides:
         apply_override(raw, override, schema)
-    return validate(schema, raw, " --set ".join([where, *overrides]))
+    try:
+        return validate(schema, raw, " --set ".join([where, *overrides]))
+    except RecipeError as error:
+        if not overrides or not _is_valid(schema, before):
+            raise
+        raise _as_usage(error, error.where) from error
 
 
 def recipe_type(raw: Mapping[str, Any], where: str, plugins: Plugins) -> type[Recipe]:
     """Return ``Recipe`` with the options of the family and the layout that ``raw`` names."""
     name = raw.get("family")
-    if not isinstance(name, str) or name not in plugins.families:
+    if name is None:
         raise RecipeError(
-            "the key is missing" if name is None else f"there is no family named {name!r}",
+            "the key is missing",
             where=f"{where}: family",
-            expected=f"one of {', '.join(sorted(plugins.families)) or 'none installed'}",
-            remedy=plugins.advice(str(name), plugins.families),
+            expected=f"one of {', '.join(sorted(plugins.families))}",
+            remedy=plugins.advice,
+        )
+    if not isinstance(name, str) or name not in plugins.families:
+        raise unknown(
+            "family named",
+            name,
+            sorted(plugins.families),
+            where=f"{where}: family",
+            error=RecipeError,
+            otherwise=plugins.advice,
         )
     data = raw.get("data")
     layout = data.get("layout") if isinstance(data, Mapping) else None
     if layout is None:
         layout = Data.model_fields["layout"].default
     if not isinstance(layout, str) or layout not in plugins.layouts:
-        raise RecipeError(
-            f"there is no layout named {layout!r}",
+        raise unknown(
+            "layout named",
+            layout,
+            sorted(plugins.layouts),
             where=f"{where}: data.layout",
-            expected=f"one of {', '.join(sorted(plugins.layouts)) or 'none installed'}",
-            remedy=plugins.advice(str(layout), plugins.layouts),
+            error=RecipeError,
+            otherwise=plugins.advice,
         )
     family = plugins.family(name)
     options = plugins.layout(layout).Options
@@ -93,6 +106,19 @@ def validate(schema: type[Model], raw: Mapping[str, Any], where: str) -> Model:
         return schema.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         raise explain(error, schema, raw, where) from error
+
+
+def _is_valid(schema: type[BaseModel], raw: Mapping[str, Any]) -> bool:
+    try:
+        validate(schema, raw, "")
+    except RecipeError:
+        return False
+    return True
+
+
+def _as_usage(error: RecipeError, where: str) -> UsageError:
+    """Return the same message for a recipe that was sound before ``--set`` changed it."""
+    return UsageError(error.wrong, where=where, expected=error.expected, remedy=error.remedy)
 
 
 def _table(model: type[BaseModel], owner: type[BaseModel], key: str) -> Any:

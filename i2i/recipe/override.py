@@ -2,11 +2,12 @@
 
 import json
 import tomllib
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from i2i.errors import UsageError, suggest
+from i2i.errors import I2IError, UsageError, unknown
 from i2i.recipe.faults import entry_of, fields_of, is_nullable, model_in, reasons_of
 
 
@@ -92,13 +93,8 @@ def _read_value(text: str, annotation: Any, override: str) -> Any:
     ) from fault
 
 
-def _no_key(part: str, known: Any, override: str) -> UsageError:
-    return UsageError(
-        f"there is no key {part!r}",
-        where=f"--set {override}",
-        expected=f"one of {', '.join(known) or 'none: there is nothing to set'}",
-        remedy=suggest(part, known, "choose one of these"),
-    )
+def _no_key(part: str, known: Iterable[str], override: str) -> I2IError:
+    return unknown("key", part, known, where=f"--set {override}")
 
 
 def _not_a_table(path: list[str], override: str) -> UsageError:

@@ -6,16 +6,25 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000}
 
 
 def _count(value: object) -> object:
     """Read "400k" or "1.5M" as a number of images."""
-    if not isinstance(value, str):
+    if isinstance(value, int):
         return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", value, re.ASCII)
+    text = value if isinstance(value, str) else ""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text, re.ASCII)
     number = Decimal(found[1]) * _UNITS[found[2]] if found else Decimal("0.5")
     if number != int(number):
         raise ValueError('a whole number of images, such as 400000, "400k" or "1.5M"')
@@ -54,6 +63,12 @@ class Frozen(BaseModel):
     )
 
 
+class Anything(BaseModel):
+    """A table whose keys a family or a layout decides."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
 class HostTransform(BaseModel):
     """One albumentations transform of the loader, with its arguments beside its name."""
 
@@ -73,7 +88,10 @@ class Data(Frozen):
 
     layout: str = Field("unpaired", description="How folders become samples.")
     root: str | None = Field(None, description="The data folder; 'i2i train --data' sets it.")
-    options: BaseModel = Field(description="The layout's own options.")
+    options: BaseModel = Field(default_factory=Anything, description="The layout's own options.")
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Player(Frozen):
@@ -81,7 +99,7 @@ class Player(Frozen):
 
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Its kind.")
     learning_rate: float = Field(2e-4, gt=0, description="The rate at the start.")
-    betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's two decay rates.")
+    betas: tuple[Decay, Decay] = Field((0.5, 0.999), description="Adam's two decay rates.")
     momentum: float = Field(0.0, ge=0, lt=1, description="For sgd.")
     weight_decay: float = Field(0.0, ge=0, description="As the optimizer defines it.")
     warmup: int = Field(0, ge=0, description="Images over which the rate rises from zero.")
@@ -90,6 +108,21 @@ class Player(Frozen):
     )
     final: float = Field(0.0, ge=0, le=1, description="The last rate as a part of the first.")
     clip: float | None = Field(None, gt=0, description="The largest norm of a gradient.")
+
+
+_USERS = {"betas": ("adam", "adamw"), "momentum": ("sgd",)}
+"""The keys that not every optimizer knows."""
+
+
+def _check_used(player: Player) -> Player:
+    """Refuse what the optimizer would ignore; a default may stand, for a run's recipe has all."""
+    for key, users in _USERS.items():
+        is_default = getattr(player, key) == Player.model_fields[key].default
+        if player.optimizer not in users and not is_default:
+            raise ValueError(
+                f"no {key} beside {player.optimizer}: {key} is for {' and '.join(users)}"
+            )
+    return player
 
 
 class Stage(Frozen):
@@ -103,14 +136,29 @@ class Stage(Frozen):
     average_half_life: Images | None = Field(
         None, description="Images after which a weight counts half in the average; none without."
     )
-    players: Table[Player] = Field({}, description="An optimizer a player, by its name.")
+    players: Table[Annotated[Player, AfterValidator(_check_used)]] = Field(
+        {}, description="An optimizer a player, by its name."
+    )
+
+    @field_validator("micro_batches")
+    @classmethod
+    def _check_parts(cls, micro_batches: int, info: ValidationInfo) -> int:
+        batch_size = info.data.get("batch_size", micro_batches)  # absent where it is at fault
+        if micro_batches > batch_size:
+            raise ValueError(f"at most batch_size, which is {batch_size}")
+        return micro_batches
 
 
 class Validate(Frozen):
     """What is looked at while training."""
 
     every: Images = Field(1000, description="Images between two previews.")
-    pictures: int = Field(6, ge=0, description="Pictures in a preview; 0 turns previews off.")
+    pictures: int = Field(
+        6,
+        ge=0,
+        description="Pictures in a preview; 0 shows none, and models and snapshots are still "
+        "written.",
+    )
     role: str | None = Field(None, description="The image role to translate; the first if unset.")
     snapshots: bool = Field(False, description="Keep the averaged model of each preview.")
 
@@ -126,7 +174,7 @@ class Run(Frozen):
 class Translate(Frozen):
     """How a folder is translated unless the command says otherwise."""
 
-    work_size: int | Literal["native", "trained"] = Field(
+    work_size: Annotated[int, Field(gt=0)] | Literal["native", "trained"] = Field(
         "native", description="Reduce the short side to this many pixels first."
     )
     restore_size: bool = Field(True, description="Bring the result back to the picture's size.")
@@ -148,9 +196,11 @@ class Recipe(Frozen):
 
     family: str = Field(description="The translation family, offered by a plugin.")
     summary: str = Field(description="One line for 'i2i recipes'.")
-    model: BaseModel = Field(description="The family's options.")
-    request: BaseModel = Field(description="The family's request, as translation starts from it.")
-    data: Data = Field(description="The training pictures.")
+    model: BaseModel = Field(default_factory=Anything, description="The family's options.")
+    request: BaseModel = Field(
+        default_factory=Anything, description="The family's request, as translation starts from it."
+    )
+    data: Data = Field(default_factory=Data, description="The training pictures.")
     augment: Augment = Field(Augment(), description="What is done to them.")
     stages: Table[Stage] = Field({}, description="The training stages by name.")
     validate_: Validate = Field(Validate(), alias="validate", description="What is looked at.")

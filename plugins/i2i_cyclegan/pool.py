@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from i2i.errors import DataError
 from i2i.types import Batch, Progress
 
 
@@ -26,11 +27,18 @@ class ImagePool(nn.Module):
         """Return (N, C, H, W) float32, detached: each picture itself, or an older one.
 
         A picture goes in while there is room, and afterwards in place of the one it is exchanged
-        for; which ones are exchanged is drawn by sample key.
+        for; which ones are exchanged is drawn by sample key. Raises DataError for another size.
         """
-        size = len(self.pictures)
+        size, shape = len(self.pictures), tuple(self.pictures.shape[1:])
         if size == 0:
             return images.detach().float()
+        if images.shape[1:] != shape:
+            raise DataError(
+                f"a picture of {tuple(images.shape[1:])} comes after those of {shape}",
+                where="augment.host",
+                expected="pictures of one size",
+                remedy="add a RandomCrop to [augment] that every picture is large enough for",
+            )
         seen = images.detach().float().clone()
         for index, (coin, place) in enumerate(now.uniform(batch, self.name, 2).tolist()):
             filled = int(self.num_filled)

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from i2i.errors import RecipeError
 from i2i.losses import LeastSquares, l1
 from i2i.translator import Translator
 from i2i.types import Batch, Fit, Inputs, Progress, Term, Update
@@ -39,6 +40,18 @@ class CycleGANRequest(BaseModel):
     direction: Literal["a2b", "b2a"] = Field("a2b", description="Which domain becomes which.")
 
 
+def _check_crop(shape: tuple[int, ...]) -> None:
+    """Refuse what a generator would bring back in another size, or a discriminator not judge."""
+    height, width = shape[1:]
+    if height % 4 or width % 4 or min(height, width) < 24:
+        raise RecipeError(
+            f"crops are {width}x{height}",
+            where="augment.host",
+            expected="multiples of 4, at least 24",
+            remedy="change the crop in [augment]",
+        )
+
+
 class CycleGAN(Translator):
     """Two generators that undo each other, two discriminators, and a pool for each.
 
@@ -68,7 +81,12 @@ class CycleGAN(Translator):
         return Fit(multiple=4, smallest=8, trained_size=self.trained_size)
 
     def grow(self, stage: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Allocate the pools, whose pictures have the size of the crops."""
+        """Allocate the pools, whose pictures have the size of the crops.
+
+        Raises RecipeError for crops that the networks cannot take.
+        """
+        for role in self.inputs.images:
+            _check_crop(shapes[role])
         self.pool_a = ImagePool("pool_a", self.options.pool_size, shapes["a"])
         self.pool_b = ImagePool("pool_b", self.options.pool_size, shapes["b"])
         self.trained_size = min(shapes["a"][1:])

@@ -54,6 +54,29 @@ def test_show_says_what_is_wrong_with_a_recipe_and_a_set(i2i, tmp_path):
     assert "did you mean 'horse2zebra'?" in bad_name.stderr
 
 
+def test_show_looks_at_transforms_and_at_roles_too(i2i):
+    transform = 'augment.host=[{transform = "RandomCrp", height = 8, width = 8}]'
+
+    bad_transform = i2i("recipes", "show", "horse2zebra", "--set", transform)
+    bad_role = i2i("recipes", "show", "horse2zebra", "--set", "data.options.train.zz=folder")
+
+    assert bad_transform.returncode == bad_role.returncode == 1
+    assert "did you mean 'RandomCrop'?" in bad_transform.stderr
+    assert "data.options.train: there is no role 'zz'; expected one of a, b; " in bad_role.stderr
+
+
+def test_train_names_transforms_and_roles_before_it_makes_a_folder(i2i, tmp_path):
+    (tmp_path / "data").mkdir()
+    train = ("train", "--recipe", "horse2zebra", "--data", tmp_path / "data", "-o", "run", "--set")
+
+    bad_transform = i2i(*train, 'augment.host=[{transform = "RandomCrp"}]')
+    bad_role = i2i(*train, "data.options.train.zz=folder")
+
+    assert bad_transform.returncode == bad_role.returncode == 1
+    assert "there is no role 'zz'" in bad_role.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_schema_of_a_family_holds_its_options_and_the_plain_one_holds_none(i2i):
     plain = json.loads(i2i("recipes", "schema").stdout)
     family = json.loads(i2i("recipes", "schema", "--family", "cyclegan").stdout)

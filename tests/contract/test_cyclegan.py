@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from i2i import Batch, Progress
+from i2i import Batch, DataError, Progress, RecipeError
 from i2i.model_file import build, grow
 from i2i.testing import make_batch
 from i2i_cyclegan.networks import InstanceNorm, PatchDiscriminator, ResNetGenerator
@@ -303,5 +303,30 @@ def test_smallest_size_is_the_smallest_that_works():
         generator(torch.zeros(1, 3, smaller, smaller))
 
 
+@pytest.mark.parametrize("shape", [(3, 33, 33), (3, 32, 30), (3, 20, 32)])
+def test_crops_that_the_networks_cannot_take_are_refused(shape):
+    translator = build(CycleGAN, SMALL, 0)
+    _, height, width = shape
+
+    with pytest.raises(RecipeError) as caught:
+        grow(translator, "train", {"a": (3, 32, 32), "b": shape}, 0)
+    assert str(caught.value) == (
+        f"augment.host: crops are {width}x{height}; expected multiples of 4, at least 24; "
+        "change the crop in [augment]."
+    )
+
+
+def test_the_smallest_crop_that_is_taken_trains():
+    batch = make_batch(CycleGAN.inputs, shapes=dict.fromkeys("ab", (3, 24, 24)))
+    assert len(moves_of(grown(size=24), batch)) == 2
+
+
 def test_trained_size_is_that_of_the_crops():
     assert grown(size=24).fit.trained_size == 24
+
+
+def test_pool_names_a_picture_of_another_size():
+    pool = ImagePool("pool", 2, (3, 8, 8))
+    batch = Batch({"a": torch.zeros(1, 3, 9, 8)}, torch.tensor([1]))
+    with pytest.raises(DataError, match=r"\(3, 9, 8\) comes after those of \(3, 8, 8\)"):
+        pool(batch.images["a"], batch, Progress(0, "train", 0, 0))

@@ -4,11 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from i2i.errors import PluginError
+from i2i.plugins import Offer, load_plugins
+from i2i.switches import keep, kept
 
 FAMILY = """
 from torch import nn
@@ -115,6 +120,15 @@ BROKEN = {  # by plugin: source and reason; the distribution is the first two wo
         "i2i_recipes returned '/no/such/folder', which is no folder",
     ),
     "bad-hook-call": (HOOK + "def i2i_families(): return 1 / 0", "ZeroDivisionError"),
+    "bad-hook-wrapper": (
+        "from i2i import hookimpl\n@hookimpl(wrapper=True)\n"
+        "def i2i_image_translated(result): return (yield)",
+        "i2i_image_translated is a wrapper, and i2i calls none; mark it with a plain @hookimpl",
+    ),
+    "bad-hook-oldwrapper": (
+        "from i2i import hookimpl\n@hookimpl(hookwrapper=True)\ndef i2i_run_started(run): yield",
+        "i2i_run_started is a wrapper",
+    ),
     "bad-hook-half": (
         HOOK + "def i2i_image_translated(): open('heard', 'w')\n"
         "@hookimpl\ndef i2i_families(): return []",
@@ -303,17 +317,71 @@ def test_disabling_a_name_that_is_not_there_suggests_the_nearest(run):
     assert "did you mean 'cyclegan'?" in done.stderr
 
 
-def test_a_damaged_configuration_is_one_message_that_names_the_file(run, environment):
-    for text in ("disabled = [", "disabled = 5"):
-        path = Path(environment["XDG_CONFIG_HOME"], "i2i", "plugins.toml")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+@pytest.fixture
+def configuration(environment):
+    """The file of the user's choice of plugins, in a folder that is there."""
+    path = Path(environment["XDG_CONFIG_HOME"], "i2i", "plugins.toml")
+    path.parent.mkdir(parents=True)
+    return path
 
-        done = run("plugins")
 
-        assert done.returncode == 1
-        assert f"Error: {path}: " in done.stderr
-        assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("text", ["disabled = [", "disabled = 5"])
+def test_a_damaged_configuration_is_named_and_everything_goes_on(i2i, configuration, text):
+    configuration.write_text(text, encoding="utf-8")
+
+    recipes, plugins = i2i("recipes"), i2i("plugins")
+
+    assert (recipes.returncode, plugins.returncode) == (0, 0)
+    assert "horse2zebra" in recipes.stdout
+    for done in (recipes, plugins):
+        assert f"Warning: {configuration}: " in done.stderr
+    assert f"? ({configuration}): " in plugins.stdout
+
+
+def test_the_switch_repairs_a_damaged_configuration_and_keeps_the_old_file(i2i, configuration):
+    configuration.write_text("disabled = [", encoding="utf-8")
+
+    done = i2i("plugins", "disable", "cyclegan")
+
+    assert done.returncode == 0, done.stderr
+    aside = configuration.with_name("plugins.toml.damaged")
+    assert str(aside) in done.stderr
+    assert aside.read_text(encoding="utf-8") == "disabled = ["
+    assert tomllib.loads(configuration.read_text(encoding="utf-8")) == {"disabled": ["cyclegan"]}
+    assert "Warning" not in i2i("plugins").stderr
+
+
+def test_a_configuration_that_cannot_be_written_is_one_message(i2i, environment):
+    Path(environment["XDG_CONFIG_HOME"]).write_text("no folder", encoding="utf-8")
+
+    done = i2i("plugins", "disable", "cyclegan")
+
+    assert done.returncode == 1
+    assert "plugins.toml: cannot be written (" in done.stderr
+    assert "I2I_DISABLE=NAME" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_write_leaves_the_old_choice_and_no_rubbish(configuration, monkeypatch):
+    monkeypatch.setattr("i2i.switches.config_file", lambda: configuration)
+    keep(["watcher"])
+
+    def fail(self, target):
+        raise OSError("no space")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(PluginError, match=r"cannot be written \(no space\)"):
+        keep(["other"])
+    assert kept() == ["watcher"]
+    assert list(configuration.parent.iterdir()) == [configuration]
+
+
+def test_a_layout_that_is_no_layout_is_told_so():
+    plugins = load_plugins()
+    plugins.layouts["odd"] = Offer("odd", "pathlib:Path", "odd", "odd", "1.0", "")
+
+    with pytest.raises(PluginError, match=r"is not a subclass of i2i\.data\.Layout"):
+        plugins.layout("odd")
 
 
 def test_a_distribution_with_damaged_metadata_is_named_and_the_others_are_found(

@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from i2i import errors
-from i2i.errors import I2IError, UsageError, suggest
+from i2i.errors import DataError, I2IError, UsageError, suggest, unknown
 
 CHILDREN = I2IError.__subclasses__()
 
@@ -39,6 +39,21 @@ def test_an_error_survives_the_way_back_from_a_worker_process(kind):
         "peace",
         "mend it",
     )
+
+
+def test_an_unknown_name_is_told_with_the_known_ones_and_the_nearest():
+    known = ("left", "right")
+
+    error = unknown("side", "lefft", known, where="here")
+
+    assert isinstance(error, UsageError)
+    assert str(error) == (
+        "here: there is no side 'lefft'; expected one of left, right; did you mean 'left'?"
+    )
+    other = unknown("side", 3, known, where="here", error=DataError, otherwise="look")
+    assert type(other) is DataError
+    assert str(other) == "here: there is no side 3; expected one of left, right; look."
+    assert "expected none, as there are none; " in str(unknown("side", "up", (), where="here"))
 
 
 def test_the_nearest_name_is_suggested_and_only_when_it_is_near():

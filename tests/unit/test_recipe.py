@@ -10,6 +10,7 @@ import pytest
 from i2i.errors import PluginError, RecipeError, UsageError
 from i2i.plugins import Offer, load_plugins
 from i2i.recipe import (
+    Recipe,
     Stage,
     apply_override,
     find_recipe,
@@ -160,6 +161,35 @@ def test_a_byte_order_mark_is_no_fault(plugins, tmp_path):
             "expected a valid integer or 'native' or 'trained'; ",
         ),
         (
+            RECIPE + "[translate]\nwork_size = 0",
+            "my.toml: translate.work_size: 0 does not fit; "
+            "expected greater than 0 or 'native' or 'trained'; ",
+        ),
+        (
+            RECIPE.replace("learning_rate = 1e-3", "betas = [0.5, 1.0]"),
+            "my.toml: stages.train.players.all.betas.1: 1.0 does not fit; expected less than 1; ",
+        ),
+        (
+            RECIPE.replace("[stages.train]", "[stages.train]\nbatch_size = 2\nmicro_batches = 3"),
+            "my.toml: stages.train.micro_batches: 3 does not fit; "
+            "expected at most batch_size, which is 2; change stages.train.micro_batches",
+        ),
+        (
+            RECIPE.replace("learning_rate", 'optimizer = "adamw", momentum'),
+            "my.toml: stages.train.players.all: its keys do not go together; "
+            "expected no momentum beside adamw: momentum is for sgd; change one of them.",
+        ),
+        (
+            RECIPE.replace("learning_rate = 1e-3", 'optimizer = "sgd", betas = [0.1, 0.9]'),
+            "my.toml: stages.train.players.all: its keys do not go together; "
+            "expected no betas beside sgd: betas is for adam and adamw; change one of them.",
+        ),
+        (
+            RECIPE.replace('"400k"', "1e3"),
+            "stages.train.images: 1000.0 does not fit; "
+            'expected a whole number of images, such as 400000, "400k" or "1.5M"; ',
+        ),
+        (
             RECIPE + "[augment]\nhost = [{ name = 1 }]",
             "my.toml: augment.host.0.transform: the key is missing; expected a value; add it",
         ),
@@ -266,6 +296,12 @@ def test_later_overrides_win_and_the_given_recipe_is_not_changed(plugins):
         ("model.width=wide", "'wide' does not fit; expected a valid integer; "),
         ("model.width=0", "'0' does not fit; expected greater than or equal to 1; "),
         ("request.age=61", "'61' does not fit; expected '0-18' or '60+'; "),
+        ("translate.work_size=0", "'0' does not fit; expected greater than 0 or 'native' or "),
+        ("translate.work_size=-8", "'-8' does not fit; expected greater than 0 or 'native' or "),
+        ("stages.train.players.all.betas=[0.5, 1]", "expected less than 1; "),
+        ("stages.train.players.all.clip=inf", "clip: inf does not fit; expected a finite number"),
+        ("stages.train.players.all.momentum=0.9", "no momentum beside adam: momentum is for sgd"),
+        ("stages.train.micro_batches=2", "expected at most batch_size, which is 1; "),
         ("stages.train.images=0.5", "expected a whole number of images, such as 400000"),
         ("model.weights=[1, 'x']", "expected a valid number; "),
         ("model.width.more=3", "'model.width' holds a value, not a table; "),
@@ -275,6 +311,18 @@ def test_later_overrides_win_and_the_given_recipe_is_not_changed(plugins):
 )
 def test_a_wrong_set_is_a_usage_error_that_names_it(refused, override, message):
     assert message in refused(RECIPE, override, kind=UsageError)
+
+
+def test_a_fault_of_the_file_is_not_blamed_on_a_sound_set(refused):
+    message = refused(RECIPE.replace("width = 16", "width = 0"), "run.seed=3", kind=RecipeError)
+
+    assert "model.width: 0 does not fit" in message
+
+
+def test_micro_batches_may_be_as_many_as_the_batch_has_samples(parse):
+    recipe = parse(RECIPE, "stages.train.micro_batches=4", "stages.train.batch_size=4")
+
+    assert recipe.stages["train"].micro_batches == 4
 
 
 def test_another_family_by_set_brings_its_own_options(parse, refused):
@@ -310,12 +358,18 @@ def test_a_stage_travels_to_another_process(parse):
 
 
 def test_the_printed_recipe_reads_back_as_itself(parse):
-    recipe = parse(RECIPE, 'augment.host=[{ transform = "Resize", sizes = [1, 2] }]')
+    for optimizer in ("adam", "adamw", "sgd"):
+        recipe = parse(
+            RECIPE,
+            'augment.host=[{ transform = "Resize", sizes = [1, 2] }]',
+            f"stages.train.players.all.optimizer={optimizer}",
+        )
 
-    again = parse(recipe.to_toml())
+        again = parse(recipe.to_toml())
 
-    assert again.model_dump() == recipe.model_dump()
-    assert "decay_from = 1.0" in recipe.to_toml()
+        assert again.model_dump() == recipe.model_dump()
+        assert "decay_from = 1.0" in recipe.to_toml()
+        assert "momentum = 0.0" in recipe.to_toml()
 
 
 def test_the_schema_accepts_what_the_recipe_holds_and_describes_every_key(plugins):
@@ -329,6 +383,15 @@ def test_the_schema_accepts_what_the_recipe_holds_and_describes_every_key(plugin
             assert value.get("description"), f"{table['title']}.{key}"
     images = schema["$defs"]["Stage"]["properties"]["images"]
     assert {kind["type"] for kind in images["anyOf"]} == {"integer", "string"}
+
+
+def test_the_plain_schema_requires_no_table_that_a_family_may_leave_to_its_defaults(plugins):
+    plain = Recipe.model_json_schema()
+    demanding = recipe_type({"family": "demanding"}, "my.toml", plugins).model_json_schema()
+
+    assert plain["required"] == ["family", "summary"]
+    assert "required" not in plain["$defs"]["Data"]
+    assert "model" in demanding["required"]
 
 
 def test_recipes_are_listed_with_family_and_weights_and_damaged_ones_with_the_fault(plugins):
@@ -362,6 +425,13 @@ def test_a_recipe_is_found_by_name_and_by_path_and_near_misses_are_suggested(plu
         find_recipe("smal", plugins)
     with pytest.raises(UsageError, match=r"there is no such file; .* did you mean .*small.toml"):
         find_recipe(str(folder / "smal.toml"), plugins)
+
+
+def test_the_ending_that_all_recipes_have_makes_no_two_alike(plugins, tmp_path):
+    (tmp_path / "up.toml").touch()
+
+    with pytest.raises(UsageError, match=r"no such file; .*; check the path\."):
+        find_recipe(str(tmp_path / "nope.toml"), plugins)
 
 
 def test_every_recipe_that_ships_is_valid():
