@@ -102,8 +102,8 @@ def install(source: Path, target: Path, extras: str) -> Path:
         return interpreter(target)
     python = interpreter(target) if current else create(target)
     pip = (python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS)
-    run(*pip, "--upgrade", *BUILD_TOOLS)
-    run(*pip, "--no-build-isolation", "--editable", f"{source}{extras}")
+    run(*pip, "--upgrade", *BUILD_TOOLS, quiet=True)
+    run(*pip, "--no-build-isolation", "--editable", f"{source}{extras}", quiet=True)
     stamps[extras].write_text(state, encoding="utf-8")
     return python
 
@@ -125,11 +125,18 @@ def interpreter(target: Path) -> Path:
     return target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def run(*command: str | Path) -> None:
-    """Show and run a command; raises CalledProcessError when it fails."""
+def run(*command: str | Path, quiet: bool = False) -> None:
+    """Show and run a command; raises CalledProcessError when it fails.
+
+    A ``quiet`` one says something only then: builds warn of much that is as it should be.
+    """
     shown = [part.name if isinstance(part, Path) else part for part in command]
     print("$", *shown, flush=True)  # noqa: T201 - a script for people
-    subprocess.run([str(part) for part in command], check=True)
+    pipe = subprocess.PIPE if quiet else None
+    done = subprocess.run([str(part) for part in command], stdout=pipe, stderr=pipe, text=True)
+    if done.returncode:
+        print(done.stdout or "", done.stderr or "", file=sys.stderr)  # noqa: T201
+        raise subprocess.CalledProcessError(done.returncode, shown)
 
 
 if __name__ == "__main__":

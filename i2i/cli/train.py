@@ -62,9 +62,7 @@ def command(
 
     plugins = load_plugins()
     if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+        _use(threads)
     if resume is not None:
         if recipe_name or data or out or overrides:
             raise _misused("--resume goes alone: the run folder holds its recipe")
@@ -87,6 +85,12 @@ def command(
         _make(folder, recipe)
     if trainer.train() == "interrupted":
         context.exit(130)
+
+
+def _use(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 def _chosen(name: str, data: Path | None, overrides: Sequence[str], plugins: "Plugins") -> "Recipe":

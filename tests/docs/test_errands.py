@@ -1,6 +1,8 @@
 """The project's errands reuse the environment that is there."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -9,14 +11,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def task(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script, which installs nothing here; ``done`` holds what it would have done."""
+def load() -> ModuleType:
+    """Import the script."""
     spec = importlib.util.spec_from_file_location("task", ROOT / "tools" / "task.py")
     assert spec is not None
     assert spec.loader is not None
     task = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(task)
+    return task
+
+
+@pytest.fixture
+def task(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, which installs nothing here; ``done`` holds what it would have done."""
+    task = load()
     task.done = []
 
     def create(target: Path) -> Path:
@@ -26,7 +34,7 @@ def task(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         return task.interpreter(target)
 
     monkeypatch.setattr(task, "create", create)
-    monkeypatch.setattr(task, "run", lambda *command: task.done.append(str(command[-1])))
+    monkeypatch.setattr(task, "run", lambda *command, **_: task.done.append(str(command[-1])))
     return task
 
 
@@ -63,3 +71,13 @@ def test_an_environment_of_other_pins_is_made_anew(
 
     task.install(ROOT, tmp_path, "")
     assert task.done[0] == "create"
+
+
+def test_quiet_command_says_something_only_when_it_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    task = load()
+    script = "import sys; print('detail'); sys.exit(int(sys.argv[1]))"
+    task.run(sys.executable, "-c", script, "0", quiet=True)
+    assert "\ndetail" not in "".join(capfd.readouterr())
+    with pytest.raises(subprocess.CalledProcessError):
+        task.run(sys.executable, "-c", script, "3", quiet=True)
+    assert "\ndetail" in f"\n{capfd.readouterr().err}"
