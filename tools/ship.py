@@ -1,0 +1,57 @@
+"""Put a judged snapshot of a run into the place that a recipe's [weights] names.
+
+``python tools/ship.py SNAPSHOT RECIPE.toml TABLE.json [TABLE.json ...]``: the header takes over the
+recipe's [translate] and licence and the rows of the judge's tables that are about this snapshot. A
+file that is there is replaced only by one whose first measure is at least as high.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from i2i.model_file import load_model, read_header, save_model
+from i2i.plugins import load_plugins
+from i2i.recipe import load_recipe
+
+
+def main() -> None:
+    """Write the model file."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="ship.py")
+    parser.add_argument("snapshot", type=Path)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE.json")
+    given = parser.parse_args()
+    plugins = load_plugins()
+    recipe = load_recipe(given.recipe, plugins)
+    if recipe.weights is None:
+        parser.error(f"{given.recipe} has no [weights]")
+    target = given.recipe.parent / recipe.weights.file
+    metrics = [row for table in given.tables for row in measured(table, given.snapshot.name)]
+    if not metrics:
+        parser.error(f"no table has a row for {given.snapshot.name}")
+    if target.exists():
+        before = read_header(target).metrics[0]["rate"]
+        if metrics[0]["rate"] < before:
+            parser.error(f"{target} has a rate of {before}, this one {metrics[0]['rate']}")
+    model = load_model(given.snapshot, plugins)
+    header = model.header.model_copy(
+        update={
+            "translate": recipe.translate.model_dump(mode="json"),
+            "licence": recipe.licence,
+            "metrics": tuple(metrics),
+        }
+    )
+    save_model(target, model.translator, header)
+
+
+def measured(table: Path, name: str) -> list[Mapping[str, Any]]:
+    """Return the rows of the judge's table that are about one model, each with its protocol."""
+    content = json.loads(table.read_text(encoding="utf-8"))
+    common = {key: value for key, value in content.items() if key != "rows"}
+    return [common | row for row in content["rows"] if row["name"] == name]
+
+
+if __name__ == "__main__":
+    main()
