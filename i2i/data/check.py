@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image
+import numpy as np
 
 from i2i.data.layouts import Layout, Split
 from i2i.errors import DataError, ImageError
@@ -29,7 +28,7 @@ class Look:
 
     path: Path
     size: Size = (0, 0)
-    mode: str = ""  # Pillow's name for it
+    mode: str = ""  # as Pillow names them: L, RGB, with A for alpha and ;16 for 16 bits
     is_grey: bool = False  # all channels equal, whatever the mode
     digest: str = ""  # of the file's bytes
     fault: str | None = None
@@ -56,7 +55,7 @@ class FolderReport:
 
     @property
     def modes(self) -> Counter[str]:
-        """Files by Pillow's mode."""
+        """Files by their colours and depth."""
         return Counter(look.mode for look in self.readable)
 
     @property
@@ -125,13 +124,15 @@ def look(path: Path) -> Look:
     """Decode one picture to its end, as training would."""
     try:
         content = read_bytes(path)
-        pixels = decode(content, str(path)).pixels
+        picture = decode(content, str(path))
     except ImageError as error:
         return Look(path, fault=error.wrong)
-    with Image.open(BytesIO(content)) as opened:
-        mode = opened.mode
-    is_grey = bool((pixels == pixels[..., :1]).all())
-    size = (pixels.shape[1], pixels.shape[0])
+    mode = ("L" if picture.is_grey else "RGB") + ("A" if picture.alpha is not None else "")
+    if picture.pixels.dtype == np.uint16:
+        mode += ";16"
+    is_grey = bool((picture.pixels == picture.pixels[..., :1]).all())
+    height, width = picture.size
+    size = (width, height)
     return Look(path, size, mode, is_grey, hashlib.sha256(content).hexdigest())
 
 

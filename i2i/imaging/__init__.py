@@ -1,34 +1,52 @@
-"""Files to tensors and back: the only place that knows 0..255, file formats and orientation."""
+"""Files to tensors and back: the only place that knows 0..255, formats, profiles and EXIF."""
 
+from i2i.imaging.alpha import fill_hidden, rgb8
 from i2i.imaging.decode import (
     MAX_PIXELS,
     decode,
     has_picture_suffix,
+    picture_size,
     pillow_unbound,
     read_bytes,
     read_picture,
 )
-from i2i.imaging.encode import FORMATS, encode, format_for_suffix, suffix_for_format
+from i2i.imaging.encode import (
+    FORMATS,
+    encode,
+    format_for_suffix,
+    holds_16_bits,
+    refusal,
+    suffix_for_format,
+)
+from i2i.imaging.metadata import scaled_density, without_gps
 from i2i.imaging.names import printable
-from i2i.imaging.picture import Picture, Pixels
+from i2i.imaging.picture import Metadata, Picture, Pixels
 from i2i.imaging.sheet import contact_sheet
 from i2i.imaging.tensors import from_tensor, to_tensor
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "Metadata",
     "Picture",
     "Pixels",
     "contact_sheet",
     "decode",
     "encode",
+    "fill_hidden",
     "format_for_suffix",
     "from_tensor",
     "has_picture_suffix",
+    "holds_16_bits",
+    "picture_size",
     "pillow_unbound",
     "printable",
     "read_bytes",
     "read_picture",
+    "refusal",
+    "rgb8",
+    "scaled_density",
     "suffix_for_format",
     "to_tensor",
+    "without_gps",
 ]

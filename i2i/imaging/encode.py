@@ -1,17 +1,17 @@
 """Turn pictures into the bytes of a file: equal pictures give equal bytes, without a time stamp."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from types import MappingProxyType
-from typing import Any
 
-from PIL import Image
+import numpy as np
 
 from i2i.errors import ImageError
-from i2i.imaging.picture import Picture
+from i2i.imaging import avif, colour, containers, exif, tiff, vips, xmp
+from i2i.imaging.picture import Picture, Pixels
+from i2i.imaging.vips import VipsImage
 
 FORMATS: Mapping[str, str] = MappingProxyType(
-    {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp"}
+    {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "avif": ".avif"}
 )
 """The formats that are written, each with the suffix that it is given."""
 
@@ -20,14 +20,13 @@ _SUFFIXES = {
     ".png": "png",
     ".tif": "tiff", ".tiff": "tiff",
     ".webp": "webp",
+    ".avif": "avif",
 }  # fmt: skip
 
-_SETTINGS: dict[str, dict[str, Any]] = {
-    "jpeg": {"quality": 95, "subsampling": 0},  # 0 is 4:4:4: stripes keep their edges
-    "png": {},
-    "tiff": {"compression": "tiff_adobe_deflate"},
-    "webp": {"quality": 95, "method": 4},
-}
+_LARGEST_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 16384}
+_SIXTEEN_BITS = ("png", "tiff", "avif")
+_COLOUR_ONLY = ("webp", "avif")
+_CLASSIC_TIFF = 3_900_000_000  # bytes of pixels: offsets of 32 bits reach a little further
 
 
 def format_for_suffix(suffix: str) -> str:
@@ -40,23 +39,143 @@ def suffix_for_format(format_: str, suffix: str) -> str:
     return suffix if _SUFFIXES.get(suffix.lower()) == format_ else FORMATS[format_]
 
 
-def encode(picture: Picture, format_: str, where: str) -> bytes:
-    """Return the bytes of a file of one of ``FORMATS``; JPEG at quality 95 and 4:4:4.
+def holds_16_bits(format_: str) -> bool:
+    """Whether a format keeps more than 8 bits a channel; AVIF keeps 12 of the 16."""
+    return format_ in _SIXTEEN_BITS
 
-    One channel becomes a grey file. Raises ImageError where the format cannot hold the picture;
-    ``where`` names it.
+
+def refusal(format_: str, size: tuple[int, int], *, has_alpha: bool) -> str | None:
+    """Return why a format cannot hold a picture of this height and width, None where it can."""
+    height, width = size
+    if has_alpha and format_ == "jpeg":
+        return "JPEG has no transparency"
+    limit = _LARGEST_SIDE.get(format_)
+    if limit is not None and max(size) > limit:
+        return f"{width}x{height} pixels are more than the {limit:,} a side of {format_.upper()}"
+    return None
+
+
+def encode(picture: Picture, format_: str, where: str, *, keep_profile: bool = False) -> bytes:
+    """Return the bytes of a file of one of ``FORMATS``, with the picture's metadata in it.
+
+    JPEG and WebP at quality 95, JPEG 4:4:4, AVIF at 90; 16 bits are rounded to 8 where the format
+    holds no more. One channel becomes a grey file, in WebP and AVIF three equal ones. A picture
+    that came with a colour profile is tagged sRGB; with ``keep_profile`` it is converted back and
+    carries its own, where that has as many channels. Raises ImageError where the format cannot
+    hold the picture; ``where`` names it.
     """
-    pixels = picture.pixels
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    file = BytesIO()
+    reason = refusal(format_, picture.size, has_alpha=picture.alpha is not None)
+    if reason is not None:
+        raise _unwritable(reason, where)
     try:
-        image.save(file, format_, **_SETTINGS[format_])
-    except (OSError, ValueError) as error:
+        content = _encoded(_image(picture, format_, keep_profile), format_)
+    except vips.failures() as error:
         height, width = picture.size
-        raise ImageError(
-            f"{width}x{height} pixels cannot be written as {format_} ({error})",
-            where=where,
-            expected="a picture that the format can hold",
-            remedy="choose another with --format, such as png",
-        ) from error
-    return file.getvalue()
+        reason = f"{width}x{height} pixels cannot be written as {format_}"
+        raise _unwritable(reason, where) from error
+    return _with_metadata(content, format_, picture)
+
+
+def _image(picture: Picture, format_: str, keep_profile: bool) -> VipsImage:
+    """Return the picture over its own memory, in the output's colours, with its profile."""
+    deep = picture.pixels.dtype == np.uint16 and holds_16_bits(format_)
+    pixels = picture.pixels if deep else eight_bits(picture.pixels)
+    kind = ("grey16" if deep else "b-w") if picture.is_grey else ("rgb16" if deep else "srgb")
+    image = vips.from_pixels(pixels, kind)
+    if picture.is_grey and format_ in _COLOUR_ONLY:
+        kind = "rgb16" if deep else "srgb"
+        image = image.bandjoin([image, image]).copy(interpretation=kind)
+    profile = picture.metadata.profile
+    if profile is not None:
+        if keep_profile and colour.num_channels(profile) == image.bands:
+            image = colour.from_srgb(image, profile)
+        else:
+            profile = colour.srgb_profile(image.bands)
+    if picture.alpha is not None:
+        alpha = picture.alpha if deep else eight_bits(picture.alpha)
+        image = image.bandjoin(vips.from_pixels(alpha, kind)).copy(interpretation=kind)
+    # An image of ours carries nothing but this: what converting attached is gone
+    image = image.copy()
+    if image.get_typeof("icc-profile-data"):
+        image.remove("icc-profile-data")
+    if profile is not None:
+        image = vips.with_blob(image, "icc-profile-data", profile)
+    if format_ in ("tiff", "avif") and picture.metadata.xmp is not None:
+        image = vips.with_blob(image, "xmp-data", picture.metadata.xmp)
+    if format_ == "avif" and picture.metadata.exif is not None:
+        image = vips.with_blob(image, "exif-data", avif.placeholder())
+    if picture.metadata.density is not None:
+        across, down = picture.metadata.density
+        image = image.copy(xres=across, yres=down)
+    return image
+
+
+def _encoded(image: VipsImage, format_: str) -> bytes:
+    """Compress; docs/formats.md says what was measured for each setting."""
+    is_deep = image.format == "ushort"
+    content: bytes
+    if format_ == "jpeg":  # optimal codes would hold every coefficient in memory at once
+        content = image.jpegsave_buffer(Q=95, subsample_mode="off", keep="icc")
+    elif format_ == "png":
+        content = image.pngsave_buffer(compression=2, filter="up", keep="icc")
+    elif format_ == "tiff":
+        num_bytes = image.width * image.height * image.bands * (2 if is_deep else 1)
+        content = image.tiffsave_buffer(
+            compression="deflate", predictor="horizontal", keep="icc|xmp",
+            bigtiff=num_bytes > _CLASSIC_TIFF, resunit="inch",
+        )  # fmt: skip
+    elif format_ == "webp":
+        content = image.webpsave_buffer(Q=95, effort=2, keep="icc")
+    else:  # libvips makes an EXIF block up where it is to keep one and there is none
+        kept = "icc|xmp|exif" if image.get_typeof("exif-data") else "icc|xmp"
+        content = image.heifsave_buffer(
+            compression="av1", Q=90, effort=1, subsample_mode="off", keep=kept,
+            bitdepth=12 if is_deep else 8,
+        )  # fmt: skip
+    return content
+
+
+def _with_metadata(content: bytes, format_: str, picture: Picture) -> bytes:
+    metadata = picture.metadata
+    if metadata.density is None:  # libvips writes 25 dots an inch
+        content = containers.without_density(content, format_)
+    block = exif.fitted(metadata.exif, picture.size, metadata.density) if metadata.exif else None
+    if format_ == "jpeg":
+        packet = xmp.shrink(metadata.xmp, containers.MAX_XMP)[0] if metadata.xmp else None
+        return containers.with_jpeg_segments(content, block, packet, metadata.iptc)
+    if format_ == "png":
+        return containers.with_png_chunks(
+            content, block, metadata.xmp, metadata.iptc, metadata.text
+        )
+    if format_ == "webp":
+        has_alpha = picture.alpha is not None
+        return containers.with_webp_chunks(
+            content, block, metadata.xmp, picture.size, has_alpha=has_alpha
+        )
+    if format_ == "tiff" and content[2:4] in (b"*\0", b"\0*"):
+        return tiff.with_exif(
+            content, block, metadata.iptc, has_density=metadata.density is not None
+        )
+    if format_ == "avif" and block is not None:
+        return avif.with_exif(content, block)
+    return content
+
+
+def eight_bits(pixels: Pixels) -> Pixels:
+    """Return pixels of 16 bits rounded to 8, and those of 8 as they are."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    rounded = np.empty(pixels.shape, np.uint8)
+    for top in range(0, len(pixels), 256):  # in strips: the sum needs 32 bits
+        strip = pixels[top : top + 256].astype(np.uint32)
+        rounded[top : top + 256] = (strip + 128) // 257
+    return rounded
+
+
+def _unwritable(reason: str, where: str) -> ImageError:
+    return ImageError(
+        reason,
+        where=where,
+        expected="a picture that the format can hold",
+        remedy="choose another with --format, such as png",
+    )

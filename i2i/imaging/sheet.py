@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from i2i.imaging.picture import Picture, Pixels
+from i2i.imaging.alpha import rgb8
+from i2i.imaging.picture import Picture
 
 _GAP = 8  # pixels around a pair
 
@@ -21,7 +22,7 @@ def contact_sheet(
     num_columns = max(1, min(num_columns, len(pairs)))
     rows = [
         [
-            tuple(_thumbnail(picture.pixels, cell) for picture in pair)
+            tuple(_thumbnail(picture, cell) for picture in pair)
             for pair in pairs[start:][:num_columns]
         ]
         for start in range(0, len(pairs), num_columns)
@@ -38,7 +39,7 @@ def contact_sheet(
     return Picture(np.array(sheet))
 
 
-def _thumbnail(pixels: Pixels, cell: int) -> Image.Image:
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+def _thumbnail(picture: Picture, cell: int) -> Image.Image:
+    image = Image.fromarray(rgb8(picture))
     image.thumbnail((cell, cell), Image.Resampling.LANCZOS)
     return image

@@ -1,4 +1,6 @@
-"""Between pixels, 0..255, and tensors, float32 in [-1, 1]."""
+"""Between pixels, 0..255 or 0..65535, and tensors, float32 in [-1, 1]."""
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +13,9 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 def to_tensor(pixels: Pixels, num_channels: int = 3) -> Tensor:
     """Return (H, W, 3 or 1) pixels as (C, H, W) float32 in [-1, 1], RGB or grey (BT.601 luma)."""
+    peak = 255 if pixels.dtype == np.uint8 else 65535
     tensor = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).permute(2, 0, 1)
-    scaled = tensor.float().div_(127.5).sub_(1).contiguous()
+    scaled = tensor.float().div_(peak / 2).sub_(1).contiguous()
     if num_channels == scaled.shape[0]:
         return scaled
     if num_channels == 1:
@@ -23,8 +26,14 @@ def to_tensor(pixels: Pixels, num_channels: int = 3) -> Tensor:
     raise ValueError(f"no way from {scaled.shape[0]} to {num_channels} channels")
 
 
-def from_tensor(tensor: Tensor) -> Pixels:
-    """Return (C, H, W) float in [-1, 1] as (H, W, C) pixels, rounded: undoes ``to_tensor``."""
-    scaled = tensor.detach().float().cpu().add(1).mul_(127.5).round_().clamp_(0, 255)
-    pixels: Pixels = scaled.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+def from_tensor(tensor: Tensor, dtype: Any = np.uint8) -> Pixels:
+    """Return (C, H, W) float in [-1, 1] as (H, W, C) pixels of 8 or 16 bits: undoes ``to_tensor``.
+
+    Values are rounded, and clamped to the range.
+    """
+    deep = np.dtype(dtype) == np.uint16
+    peak = 65535 if deep else 255
+    scaled = tensor.detach().float().cpu().add(1).mul_(peak / 2).round_().clamp_(0, peak)
+    kind = torch.uint16 if deep else torch.uint8
+    pixels: Pixels = scaled.to(kind).permute(1, 2, 0).contiguous().numpy()
     return pixels
