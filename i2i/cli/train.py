@@ -55,12 +55,14 @@ def command(
     A run folder holds recipe.toml, checkpoint.pt, log.jsonl, tensorboard/, previews/ and,
     from the first preview on, model.safetensors. Ctrl-C and SIGTERM save and stop.
     """  # noqa: D301 - the escape is for click
+    from i2i.data.loading import preload_workers
     from i2i.engine.device import choose_device
     from i2i.engine.observers import Console, JsonLog, Previews, TensorBoard
     from i2i.engine.trainer import Trainer
     from i2i.plugins import load_plugins
 
     plugins = load_plugins()
+    preload_workers()
     if threads is not None:
         _use(threads)
     if resume is not None:
@@ -135,7 +137,7 @@ def _check_new(folder: Path) -> None:
 
 
 def _make(folder: Path, recipe: "Recipe") -> None:
-    from i2i.model_file import write_atomically
+    from i2i.files import write_atomically
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
