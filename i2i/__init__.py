@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from i2i.errors import (
         CheckpointError,
         DataError,
+        DownloadError,
         I2IError,
         ImageError,
         ModelFileError,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from i2i.hookspecs import hookimpl
+    from i2i.importer import Importer, Reading
     from i2i.model_file import Header, Model, load_model, read_header, save_model
     from i2i.plugins import Plugins, load_plugins
     from i2i.recipe import Recipe, find_recipe, load_recipe
@@ -28,10 +30,12 @@ _HOMES = {
     "Batch": "types",
     "CheckpointError": "errors",
     "DataError": "errors",
+    "DownloadError": "errors",
     "Fit": "types",
     "Header": "model_file",
     "I2IError": "errors",
     "ImageError": "errors",
+    "Importer": "importer",
     "Inputs": "types",
     "Model": "model_file",
     "ModelFileError": "errors",
@@ -39,6 +43,7 @@ _HOMES = {
     "PluginError": "errors",
     "Plugins": "plugins",
     "Progress": "types",
+    "Reading": "importer",
     "Recipe": "recipe",
     "RecipeError": "errors",
     "Term": "types",
@@ -58,10 +63,12 @@ __all__ = [
     "Batch",
     "CheckpointError",
     "DataError",
+    "DownloadError",
     "Fit",
     "Header",
     "I2IError",
     "ImageError",
+    "Importer",
     "Inputs",
     "Model",
     "ModelFileError",
@@ -69,6 +76,7 @@ __all__ = [
     "PluginError",
     "Plugins",
     "Progress",
+    "Reading",
     "Recipe",
     "RecipeError",
     "Term",

@@ -10,6 +10,7 @@
     ├── ImageError           a picture that cannot be read, translated or written
     ├── ModelFileError       a model file that cannot be used
     ├── CheckpointError      a run that cannot be resumed
+    ├── DownloadError        a file that cannot be fetched, or is not the one that was promised
     └── NonFiniteLoss        training met an infinity or not-a-number
 
 A message has four parts: what was wrong, where, what was expected, what to do next. Any other
@@ -71,6 +72,10 @@ class ModelFileError(I2IError):
 
 class CheckpointError(I2IError):
     """A run folder cannot be resumed."""
+
+
+class DownloadError(I2IError):
+    """A file cannot be fetched, or what came is not what was promised."""
 
 
 class NonFiniteLoss(I2IError):  # noqa: N818 - says what happened, as ZeroDivisionError's kin do not

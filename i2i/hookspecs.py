@@ -36,6 +36,18 @@ def i2i_recipes() -> Path:
 
 
 @hookspec
+def i2i_importers() -> Mapping[str, str]:
+    """Offer readers of foreign checkpoints: names to "module:Class", each an ``i2i.Importer``."""
+    raise AssertionError
+
+
+@hookspec
+def i2i_weights() -> Mapping[str, Mapping[str, Any]]:
+    """Offer auxiliary networks: names to their url, sha256, bytes and licence."""
+    raise AssertionError
+
+
+@hookspec
 def i2i_run_started(run: Any) -> None:
     """Hear that training begins or goes on, with the run (``i2i.engine.run.Run``)."""
 

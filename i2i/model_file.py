@@ -1,12 +1,12 @@
 """Self-describing model files: one ``.safetensors`` that loads by its path alone.
 
-Tensors are 16-bit floats on disk and float32 in use. The one metadata key, ``i2i``, holds a
-``Header`` as canonical JSON, so equal models give equal bytes; the model's hash is the file's.
+Tensors are 16-bit floats on disk (an imported model keeps the precision it came in) and float32 in
+use. The one metadata key, ``i2i``, holds a ``Header`` as canonical JSON, so equal models give equal
+bytes; the model's hash is the file's.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from i2i.errors import ModelFileError, PluginError, UsageError
+from i2i.files import write_atomically
 from i2i.plugins import Plugins
 from i2i.translator import Translator
 from i2i.types import derive_seed
@@ -87,18 +88,23 @@ def exported_state(translator: Translator) -> dict[str, Tensor]:
     }
 
 
-def save_model(path: Path, translator: Translator, header: Header) -> None:
-    """Write the exported submodules beside ``path`` and rename: there is never half a file."""
+def save_model(
+    path: Path, translator: Translator, header: Header, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write the exported submodules beside ``path`` and rename: there is never half a file.
+
+    Floating-point tensors are stored as ``dtype``. Raises ModelFileError for one that does not fit.
+    """
     tensors = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
         for name, tensor in exported_state(translator).items()
     }
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelFileError(
-                f"the tensor {name!r} does not fit 16-bit floats",
+                f"the tensor {name!r} does not fit {dtype.itemsize * 8}-bit floats",
                 where=str(path),
-                expected="finite weights below 65,504",
+                expected=f"finite weights up to {torch.finfo(dtype).max:,.6g}",
                 remedy="look for a training that diverged",
             )
     text = json.dumps(header.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
@@ -175,20 +181,6 @@ def _rebuilt(
         remedy = f"check that it is complete, and that {header.distribution} is installed"
         raise _unusable(path, wrong, remedy) from error
     return translator
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside ``path``, force to disk, rename: a reader sees the old file or the new one."""
-    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the name may be the longest
-    beside = path.with_name(f".{short}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _unusable(path: Path, wrong: str, remedy: str = "check that it is complete") -> ModelFileError:

@@ -6,14 +6,10 @@ offers a name that is taken is skipped and reported, never fatal. Nothing here i
 
 import contextlib
 import importlib
-import importlib.util
 import inspect
-import os
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.machinery import PathFinder
 from importlib.metadata import (
     EntryPoint,
     PackageNotFoundError,
@@ -27,36 +23,26 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from i2i import builtin, hookspecs
-from i2i.errors import PluginError, suggest, unknown
+from i2i.downloads import Remote
+from i2i.errors import PluginError, unknown
+from i2i.offers import (
+    Loaded,
+    Offer,
+    check_hooks,
+    classes,
+    cut,
+    networks,
+    recipe_folders,
+    refused,
+)
 from i2i.switches import damage, disabled, keep, kept, set_aside
 
 if TYPE_CHECKING:
+    from i2i.importer import Importer
     from i2i.translator import Translator
 
 GROUP = "i2i"
 OWN_DISTRIBUTION = "i2i-gan"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A plugin in use, and where it comes from."""
-
-    plugin: str
-    distribution: str
-    version: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A name that a plugin offers: where it is imported from, and whose it is."""
-
-    name: str
-    path: str  # "module:Class"
-    plugin: str
-    distribution: str
-    version: str
-    source: str  # the file it would be imported from
 
 
 @dataclass(frozen=True)
@@ -77,6 +63,8 @@ class Plugins:
     loaded: list[Loaded] = field(default_factory=list)
     families: dict[str, Offer] = field(default_factory=dict)
     layouts: dict[str, Offer] = field(default_factory=dict)
+    importers: dict[str, Offer] = field(default_factory=dict)
+    weights: dict[str, Remote] = field(default_factory=dict)
     recipe_folders: list[Path] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -117,6 +105,18 @@ class Plugins:
             raise _broken(self.layouts[name], "is not a subclass of i2i.data.Layout")
         _check_model(self.layouts[name], "Options", getattr(layout, "Options", None))
         return layout
+
+    def importer(self, name: str) -> "Importer":
+        """Import the importer ``name`` and make one; raises as ``family`` does."""
+        importer = self._imported("importer", name, self.importers)
+        from i2i.importer import Importer
+
+        if not (isinstance(importer, type) and issubclass(importer, Importer)):
+            raise _broken(self.importers[name], "is not a subclass of i2i.Importer")
+        if inspect.isabstract(importer) or not isinstance(getattr(importer, "family", None), str):
+            raise _broken(self.importers[name], "does not define family and read")
+        made: Importer = importer()
+        return made
 
     def _imported(self, kind: str, name: str, offers: Mapping[str, Offer]) -> Any:
         if name not in offers:
@@ -239,121 +239,38 @@ def _adopt(plugins: Plugins, name: str, plugin: Any, distribution: str, version:
     """Take over what one plugin offers, or leave no trace of it and raise."""
     trial = _manager()
     if plugins.manager.has_plugin(name):
-        raise _refused(f"the plugin name {name!r} is taken", name, "rename the entry point")
+        raise refused(f"the plugin name {name!r} is taken", name, "rename the entry point")
     if trial.register(plugin, name=name) is None:
-        raise _refused("the entry point names nothing", name, "name a module")
-    _check_hooks(trial, plugin, name)
+        raise refused("the entry point names nothing", name, "name a module")
+    check_hooks(trial, plugin, name)
     source = str(getattr(plugin, "__file__", ""))
     origin = Loaded(name, distribution, version, source)
-    families = _offers(trial, "i2i_families", plugins.families, origin)
-    layouts = _offers(trial, "i2i_layouts", plugins.layouts, origin)
-    folders = _recipe_folders(trial, plugins.recipe_folders, name)
+    families = classes(trial, "i2i_families", plugins.families, origin)
+    layouts = classes(trial, "i2i_layouts", plugins.layouts, origin)
+    importers = classes(trial, "i2i_importers", plugins.importers, origin)
+    weights = networks(trial, plugins.weights, origin)
+    folders = recipe_folders(trial, plugins.recipe_folders, name)
     plugins.manager.register(plugin, name=name)
     plugins.loaded.append(origin)
     plugins.families |= families
     plugins.layouts |= layouts
+    plugins.importers |= importers
+    plugins.weights |= weights
     plugins.recipe_folders += folders
-
-
-def _check_hooks(trial: pluggy.PluginManager, plugin: Any, name: str) -> None:
-    known = [hook for hook in vars(hookspecs) if hook.startswith("i2i_")]
-    for caller in trial.get_hookcallers(plugin) or ():
-        if caller.spec is None and not all(each.optionalhook for each in caller.get_hookimpls()):
-            remedy = suggest(caller.name, known, f"the hooks are {', '.join(known)}")
-            raise _refused(f"there is no hook {caller.name!r}", name, remedy)
-        if any(each.wrapper or each.hookwrapper for each in caller.get_hookimpls()):
-            wrong = f"{caller.name} is a wrapper, and i2i calls none"
-            raise _refused(wrong, name, "mark it with a plain @hookimpl")
-
-
-def _call(trial: pluggy.PluginManager, hook: str) -> Any:
-    found = getattr(trial.hook, hook).get_hookimpls()
-    return found[0].function() if found else None
-
-
-def _offers(
-    trial: pluggy.PluginManager,
-    hook: str,
-    taken: Mapping[str, Offer],
-    origin: Loaded,
-) -> dict[str, Offer]:
-    offered = _call(trial, hook)
-    if offered is None:
-        return {}
-    if not isinstance(offered, Mapping) or not all(
-        isinstance(name, str)
-        and re.fullmatch(r"\w[\w.-]*", name)
-        and isinstance(path, str)
-        and re.fullmatch(r"\w+(\.\w+)*:\w+", path)
-        for name, path in offered.items()
-    ):
-        wrong = f"{hook} returned {_cut(repr(offered))}"
-        raise _refused(wrong, origin.plugin, 'return {"name": "module:Class"}')
-    for name in offered:
-        if name in taken:
-            wrong = f"{hook} offers {name!r}, which {taken[name].distribution} already offers"
-            raise _refused(wrong, origin.plugin, "choose another name")
-    return {
-        name: Offer(
-            name,
-            path,
-            origin.plugin,
-            origin.distribution,
-            origin.version,
-            _source(path) or origin.source,
-        )
-        for name, path in offered.items()
-    }
-
-
-def _recipe_folders(trial: pluggy.PluginManager, taken: list[Path], name: str) -> list[Path]:
-    folder = _call(trial, "i2i_recipes")
-    if folder is None:
-        return []
-    if not isinstance(folder, str | os.PathLike) or not Path(folder).is_dir():
-        wrong = f"i2i_recipes returned {_cut(repr(folder))}, which is no folder"
-        raise _refused(wrong, name, "return the path of a folder that the distribution ships")
-    there = {path.stem for other in taken for path in other.glob("*.toml")}
-    if twice := sorted(path.stem for path in Path(folder).glob("*.toml") if path.stem in there):
-        wrong = f"i2i_recipes offers {twice[0]!r}, which another plugin already offers"
-        raise _refused(wrong, name, "choose another name")
-    return [Path(folder)]
-
-
-def _source(path: str) -> str:
-    """Return the file that "module:Class" would be imported from, without importing anything.
-
-    ``find_spec`` would import the parents of a nested module, so each level is looked up alone.
-    """
-    top, *nested = path.partition(":")[0].split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-        for part in nested:
-            if spec is None or spec.submodule_search_locations is None:
-                return ""
-            spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
-    except Exception:
-        return ""
-    return (spec.origin or "") if spec else ""
 
 
 def _check_model(offer: Offer, attribute: str, found: Any) -> None:
     from pydantic import BaseModel  # slow to import, and not needed to list plugins
 
     if not (isinstance(found, type) and issubclass(found, BaseModel)):
-        raise _broken(offer, f"has {attribute} = {_cut(repr(found))}, which is no pydantic model")
-
-
-def _refused(wrong: str, plugin: str, remedy: str) -> PluginError:
-    expected = "a plugin as i2i.hookspecs describes it"
-    return PluginError(wrong, where=f"plugin {plugin!r}", expected=expected, remedy=remedy)
+        raise _broken(offer, f"has {attribute} = {cut(repr(found))}, which is no pydantic model")
 
 
 def _broken(offer: Offer, wrong: str) -> PluginError:
     return PluginError(
         f"{offer.path} {wrong}",
         where=f"plugin {offer.plugin!r} of {offer.distribution} {offer.version}".rstrip(),
-        expected="a class that keeps the contract of i2i.translator and i2i.data",
+        expected="a class that keeps the contract of i2i.translator, i2i.data or i2i.importer",
         remedy=f"repair it, or switch it off with 'i2i plugins disable {offer.plugin}'",
     )
 
@@ -365,11 +282,7 @@ def _describe(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception:  # a stranger's __str__ is a stranger's code
         text = ""
-    return _cut(f"{type(error).__name__}: {text}" if text else type(error).__name__, 300)
-
-
-def _cut(text: str, length: int = 80) -> str:
-    return text if len(text) <= length else f"{text[: length - 3]}..."
+    return cut(f"{type(error).__name__}: {text}" if text else type(error).__name__, 300)
 
 
 __all__ = [

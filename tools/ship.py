@@ -25,8 +25,8 @@ def main() -> None:
     given = parser.parse_args()
     plugins = load_plugins()
     recipe = load_recipe(given.recipe, plugins)
-    if recipe.weights is None:
-        parser.error(f"{given.recipe} has no [weights]")
+    if recipe.weights is None or recipe.weights.file is None:
+        parser.error(f"{given.recipe} has no file in [weights]")
     target = given.recipe.parent / recipe.weights.file
     metrics = [row for table in given.tables for row in measured(table, given.snapshot.name)]
     if not metrics:

@@ -26,7 +26,7 @@ def command(context: click.Context, names: bool) -> None:
 @command.command("list")
 @click.option("--names", is_flag=True, help="Print the names of the plugins in use, one a line.")
 def list_(names: bool) -> None:
-    """List families, layouts and skipped plugins."""
+    """List families, layouts, importers and skipped plugins."""
     _list(names=names)
 
 
@@ -69,7 +69,11 @@ def _list(*, names: bool) -> None:
 
 
 def _print_offers(plugins: Plugins) -> None:
-    offers = {"family": plugins.families, "layout": plugins.layouts}
+    offers = {
+        "family": plugins.families,
+        "layout": plugins.layouts,
+        "importer": plugins.importers,
+    }
     rows = [
         (kind, offer.name, offer.plugin, offer.distribution, offer.version, offer.source)
         for kind, offered in offers.items()

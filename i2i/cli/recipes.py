@@ -65,7 +65,7 @@ def _list() -> None:
             (
                 each.name,
                 each.family,
-                "shipped" if each.has_weights else "-",
+                each.model,
                 each.summary,
                 each.licence,
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from i2i.lazy import resolve
 
 if TYPE_CHECKING:
-    from i2i.recipe.find import Listed, find_recipe, list_recipes
+    from i2i.recipe.find import Listed, find_recipe, list_recipes, remote_of
     from i2i.recipe.load import load_recipe, parse_recipe, recipe_type, validate
     from i2i.recipe.override import apply_override
     from i2i.recipe.schema import (
@@ -49,6 +49,7 @@ _HOMES = {
     "load_recipe": "load",
     "parse_recipe": "load",
     "recipe_type": "load",
+    "remote_of": "find",
     "validate": "load",
 }
 
@@ -72,6 +73,7 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "recipe_type",
+    "remote_of",
     "validate",
 ]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from i2i.downloads import Remote
 from i2i.errors import RecipeError, UsageError, nearest, unknown
 from i2i.plugins import Plugins
 
@@ -18,9 +19,26 @@ class Listed:
     path: Path
     family: str
     summary: str
-    has_weights: bool
+    file: Path | None = None  # the model file that comes with it
+    remote: Remote | None = None  # the model to fetch
     licence: str = ""
     fault: str = ""  # why the file cannot be read, if it cannot
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a model comes with the recipe, if only by a download."""
+        return self.file is not None or self.remote is not None
+
+    @property
+    def model(self) -> str:
+        """Where the model is: "shipped", "here", "fetchable", or "-" without one.
+
+        One whose hash nobody stated is "unverified" as well.
+        """
+        if self.remote is None:
+            return "-" if self.file is None else "shipped"
+        where = "here" if self.remote.path.is_file() else "fetchable"
+        return where if self.remote.sha256 else f"{where}, unverified"
 
 
 def list_recipes(plugins: Plugins) -> list[Listed]:
@@ -75,6 +93,23 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
         ) from error
 
 
+def remote_of(name: str, weights: Mapping[str, Any]) -> Remote | None:
+    """Return what a recipe's ``[weights]`` names to be fetched; None where it ships a file.
+
+    The table need not be valid: what is not of its kind is left out.
+    """
+
+    def kept(key: str, kind: type) -> Any:
+        value = weights.get(key)
+        return value if isinstance(value, kind) else None
+
+    url = kept("url", str)
+    if url is None:
+        return None
+    licence = kept("licence", str) or ""
+    return Remote(name, url, kept("sha256", str), kept("bytes", int), licence)
+
+
 def _paths(plugins: Plugins) -> dict[str, Path]:
     folders = plugins.recipe_folders
     return {path.stem: path for folder in folders for path in folder.glob("*.toml")}
@@ -84,14 +119,17 @@ def _list(name: str, path: Path) -> Listed:
     try:
         raw = read_toml(read_text(path), str(path))
     except RecipeError as error:
-        return Listed(name, path, "?", "", has_weights=False, fault=error.wrong)
+        return Listed(name, path, "?", "", fault=error.wrong)
     weights = raw.get("weights")
-    file = weights.get("file") if isinstance(weights, Mapping) else None
+    weights = weights if isinstance(weights, Mapping) else {}
+    file = weights.get("file")
+    there = isinstance(file, str) and (path.parent / file).is_file()
     return Listed(
         name,
         path,
         family=str(raw.get("family", "?")),
         summary=str(raw.get("summary", "")),
-        has_weights=isinstance(file, str) and (path.parent / file).is_file(),
+        file=path.parent / str(file) if there else None,
+        remote=remote_of(name, weights),
         licence=str(raw.get("licence", "")),
     )

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000}
@@ -186,9 +187,31 @@ class Translate(Frozen):
 
 
 class Weights(Frozen):
-    """The model that comes with the recipe."""
+    """The model that comes with the recipe: a file beside it, or one to fetch."""
 
-    file: str = Field(description="A model file, relative to the recipe.")
+    file: str | None = Field(None, description="A model file, relative to the recipe.")
+    url: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="Where to fetch it, instead of a file."
+    )
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="What is fetched must have it; without, the model is unverified.",
+    )
+    bytes: int | None = Field(None, gt=0, description="The length of what is fetched.")
+    licence: str = Field("", description="The terms of what is fetched.")
+    importer: str | None = Field(
+        None, description="The importer that reads it, where another program wrote it."
+    )
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "Weights":
+        if (self.file is None) == (self.url is None):
+            raise ValueError("either file or url")
+        given = [key for key in ("sha256", "bytes", "licence", "importer") if getattr(self, key)]
+        if self.url is None and given:
+            raise ValueError(f"no {given[0]} beside file: the file says it itself")
+        return self
 
 
 class Recipe(Frozen):

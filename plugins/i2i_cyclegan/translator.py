@@ -1,16 +1,16 @@
 """CycleGAN: translation between two domains without pairs (arXiv:1703.10593)."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from i2i.errors import RecipeError
+from i2i.errors import RecipeError, UsageError
 from i2i.losses import LeastSquares, l1
 from i2i.translator import Translator
 from i2i.types import Batch, Fit, Inputs, Progress, Term, Update
-from i2i_cyclegan.networks import PatchDiscriminator, ResNetGenerator
+from i2i_cyclegan.networks import Architecture, PatchDiscriminator, ResNetGenerator
 from i2i_cyclegan.pool import ImagePool
 
 
@@ -23,6 +23,23 @@ class CycleGANOptions(BaseModel):
     num_blocks: int = Field(
         9, ge=1, description="Residual blocks: 6 for 128-pixel pictures, 9 from 256 on."
     )
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (),
+        description="Channels where they do not follow from width: after each halving, inside each "
+        "block, after each doubling.",
+    )
+    separable: bool = Field(
+        False, description="Make the blocks of depthwise and pointwise convolutions."
+    )
+    norm_affine: bool = Field(
+        False, description="Give the generators' normalisations a scale and an offset a channel."
+    )
+    padding: Literal["reflect", "zero"] = Field(
+        "reflect", description="What the generators see beyond a picture's edge."
+    )
+    directions: Literal["both", "a2b", "b2a"] = Field(
+        "both", description="Which generators there are; training needs both."
+    )
     discriminator_width: int = Field(
         64, ge=1, description="Channels after the discriminators' first convolution."
     )
@@ -30,6 +47,29 @@ class CycleGANOptions(BaseModel):
     identity_weight: float = Field(5.0, ge=0, description="The weight of the identity terms.")
     identity_every: int = Field(1, ge=1, description="Steps from one identity term to the next.")
     pool_size: int = Field(50, ge=0, description="Pictures in each discriminator's history.")
+
+    @field_validator("widths")
+    @classmethod
+    def _check_count(cls, widths: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        count = info.data.get("num_blocks", 0) + 4  # absent where it is at fault
+        if widths and "num_blocks" in info.data and len(widths) != count:
+            raise ValueError(f"{count} numbers for {count - 4} blocks, or none")
+        return widths
+
+    @property
+    def architecture(self) -> Architecture:
+        """What both generators are built from."""
+        published = Architecture.published(self.width, self.num_blocks)
+        first, second, *inside, third, fourth = self.widths or published.widths
+        return Architecture(
+            stem=self.width,
+            down=(first, second),
+            inside=tuple(inside),
+            up=(third, fourth),
+            separable=self.separable,
+            norm_affine=self.norm_affine,
+            padding=self.padding,
+        )
 
 
 class CycleGANRequest(BaseModel):
@@ -68,8 +108,10 @@ class CycleGAN(Translator):
 
     def __init__(self, options: CycleGANOptions) -> None:
         super().__init__(options)
-        self.a2b = ResNetGenerator(3, 3, options.width, options.num_blocks)
-        self.b2a = ResNetGenerator(3, 3, options.width, options.num_blocks)
+        if options.directions != "b2a":
+            self.a2b = ResNetGenerator(options.architecture)
+        if options.directions != "a2b":
+            self.b2a = ResNetGenerator(options.architecture)
         self.judge_a = PatchDiscriminator(3, options.discriminator_width)
         self.judge_b = PatchDiscriminator(3, options.discriminator_width)
         self.game = LeastSquares()
@@ -92,7 +134,17 @@ class CycleGAN(Translator):
         self.trained_size = min(shapes["a"][1:])
 
     def players(self, stage: str) -> Mapping[str, Iterable[nn.Parameter]]:
-        """Name the generators, who move together, and the discriminators."""
+        """Name the generators, who move together, and the discriminators.
+
+        Raises RecipeError where there is one generator: none can be trained without the other.
+        """
+        if self.options.directions != "both":
+            raise RecipeError(
+                f"there is a generator for {self.options.directions} only",
+                where="model.directions",
+                expected='"both", for each generator learns to undo the other',
+                remedy="leave model.directions out",
+            )
         return {
             "generators": [*self.a2b.parameters(), *self.b2a.parameters()],
             "discriminators": [*self.judge_a.parameters(), *self.judge_b.parameters()],
@@ -123,7 +175,17 @@ class CycleGAN(Translator):
         )
 
     def translate(self, images: Tensor, request: CycleGANRequest) -> Tensor:
-        """Translate with the generator of the direction asked for."""
+        """Translate with the generator of the direction asked for.
+
+        Raises UsageError for one that the model has not.
+        """
+        if self.options.directions not in ("both", request.direction):
+            raise UsageError(
+                f"the model translates {self.options.directions} only",
+                where=f"direction={request.direction}",
+                expected=f"direction={self.options.directions}",
+                remedy=f"use --set direction={self.options.directions}, or another model",
+            )
         generator = self.a2b if request.direction == "a2b" else self.b2a
         translated: Tensor = generator(images)
         return translated

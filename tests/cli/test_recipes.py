@@ -16,9 +16,10 @@ def test_every_recipe_of_the_project_is_listed_with_its_family_and_summary(i2i):
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
         (line,) = [line for line in lines if line.split()[:1] == [path.stem]]
         name, family, model, *_ = line.split()
-        weights = recipe.get("weights", {}).get("file")
-        shipped = weights is not None and (path.parent / weights).is_file()
-        assert (name, family, model) == (path.stem, recipe["family"], "shipped" if shipped else "-")
+        weights = recipe.get("weights", {})
+        shipped = "file" in weights and (path.parent / weights["file"]).is_file()
+        expected = "shipped" if shipped else "fetchable," if "url" in weights else "-"
+        assert (name, family, model) == (path.stem, recipe["family"], expected)
         assert recipe["summary"] in line
     assert i2i("recipes", "list").stdout.splitlines() == lines
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from i2i import Batch, DataError, Progress, RecipeError
-from i2i.model_file import build, grow
-from i2i.testing import make_batch
-from i2i_cyclegan.networks import InstanceNorm, PatchDiscriminator, ResNetGenerator
+from i2i import Batch, DataError, Progress, RecipeError, UsageError
+from i2i.model_file import build, exported_state, grow
+from i2i.testing import check_translator, make_batch
+from i2i_cyclegan.networks import Architecture, InstanceNorm, PatchDiscriminator, ResNetGenerator
 from i2i_cyclegan.pool import ImagePool
-from i2i_cyclegan.reference import reference_names
 from i2i_cyclegan.translator import CycleGAN, CycleGANOptions
 
 SMALL = CycleGANOptions(width=4, num_blocks=1, discriminator_width=4, pool_size=4)
@@ -39,7 +39,7 @@ def moves_of(translator: CycleGAN, batch: Batch, now: Progress = NOW) -> list:
 @pytest.mark.parametrize(("num_blocks", "count"), [(9, 11_378_179), (6, 7_837_699)])
 def test_generator_has_the_published_number_of_parameters(num_blocks, count):
     with torch.device("meta"):
-        assert parameters_of(ResNetGenerator(3, 3, 64, num_blocks)) == count
+        assert parameters_of(ResNetGenerator(Architecture.published(64, num_blocks))) == count
 
 
 def test_discriminator_has_the_published_number_of_parameters():
@@ -60,7 +60,7 @@ def test_discriminator_logit_sees_70_pixels():
 
 @pytest.mark.parametrize("size", [(8, 8), (32, 20), (12, 40)])
 def test_generator_keeps_the_size_and_the_range(size):
-    output = ResNetGenerator(3, 3, 4, 1)(torch.randn(2, 3, *size))
+    output = ResNetGenerator(Architecture.published(4, 1))(torch.randn(2, 3, *size))
     assert output.shape == (2, 3, *size)
     assert output.abs().max() <= 1
 
@@ -82,54 +82,6 @@ def test_weights_are_drawn_as_published():
     assert weights.std().item() == pytest.approx(0.02, rel=0.02)
     assert weights.mean().item() == pytest.approx(0.0, abs=2e-4)
     assert all(not p.any() for n, p in generator.named_parameters() if n.endswith("bias"))
-
-
-class ReferenceBlock(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(width, width, 3),
-            nn.InstanceNorm2d(width),
-            nn.ReLU(),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(width, width, 3),
-            nn.InstanceNorm2d(width),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv_block(x)
-
-
-class Reference(nn.Module):
-    """The published generator (appendix 7.2) as the authors' code lays its layers out."""
-
-    def __init__(self, width: int, num_blocks: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7)]
-        layers += [nn.InstanceNorm2d(width), nn.ReLU()]
-        for wide in (width, 2 * width):
-            layers += [nn.Conv2d(wide, 2 * wide, 3, stride=2, padding=1)]
-            layers += [nn.InstanceNorm2d(2 * wide), nn.ReLU()]
-        layers += [ReferenceBlock(4 * width) for _ in range(num_blocks)]
-        for wide in (4 * width, 2 * width):
-            up = nn.ConvTranspose2d(wide, wide // 2, 3, stride=2, padding=1, output_padding=1)
-            layers += [up, nn.InstanceNorm2d(wide // 2), nn.ReLU()]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()]
-        self.model = nn.Sequential(*layers)
-
-
-@pytest.mark.parametrize("num_blocks", [2, 6, 9])
-def test_reference_weights_give_the_reference_pictures(num_blocks):
-    torch.manual_seed(num_blocks)
-    reference, ours = Reference(4, num_blocks), ResNetGenerator(3, 3, 4, num_blocks)
-    names = reference_names(num_blocks)
-    state = reference.state_dict()
-    assert names.keys() == state.keys()
-    ours.load_state_dict({names[name]: tensor for name, tensor in state.items()})
-    pictures = torch.rand(2, 3, 32, 24) * 2 - 1
-    with torch.no_grad():
-        torch.testing.assert_close(ours(pictures), reference.model(pictures), atol=1e-5, rtol=0)
 
 
 # Pool
@@ -264,6 +216,28 @@ def weights_of(translator: CycleGAN, step: int = 0) -> dict[str, float]:
 EFFECTS = {
     "width": (8, lambda t: t.a2b.stem.out_channels == t.b2a.stem.out_channels == 8),
     "num_blocks": (2, lambda t: len(t.a2b.blocks) == len(t.b2a.blocks) == 2),
+    "widths": (
+        (7, 9, 5, 8, 6),
+        lambda t: (
+            [each.out_channels for each in (*t.a2b.down, t.b2a.blocks[0].first, *t.a2b.up)]
+            == [7, 9, 5, 8, 6]
+        ),
+    ),
+    "separable": (True, lambda t: hasattr(t.b2a.blocks[0].second, "depthwise")),
+    "norm_affine": (
+        True,
+        lambda t: all(
+            norm.weight is not None
+            for norm in (*t.a2b.norms, t.b2a.blocks[0].first_norm, t.b2a.blocks[0].second_norm)
+        ),
+    ),
+    "padding": (
+        "zero",
+        lambda t: all(
+            each.padding_mode == "zeros" for each in (t.a2b.stem, t.b2a.blocks[0].first, t.a2b.head)
+        ),
+    ),
+    "directions": ("b2a", lambda t: not hasattr(t, "a2b")),
     "discriminator_width": (
         8,
         lambda t: t.judge_a.first.out_channels == t.judge_b.first.out_channels == 8,
@@ -286,6 +260,28 @@ def test_option_has_its_effect_and_the_default_has_not(name):
     assert effect(grown(CycleGANOptions(**{**SMALL.model_dump(), name: value})))
 
 
+@pytest.mark.parametrize("changed", [{"separable": True, "norm_affine": True}, {"padding": "zero"}])
+def test_variants_of_the_generator_keep_the_contract(changed):
+    check_translator(CycleGAN, SMALL.model_copy(update=changed))
+
+
+def test_widths_are_counted():
+    with pytest.raises(ValidationError, match="5 numbers for 1 blocks, or none"):
+        CycleGANOptions(num_blocks=1, widths=(8, 16))
+
+
+def test_one_generator_translates_its_direction_and_refuses_the_other_and_training():
+    options = SMALL.model_copy(update={"directions": "b2a"})
+    translator, picture = build(CycleGAN, options, 0).eval(), torch.zeros(1, 3, 8, 8)
+
+    assert translator.translate(picture, CycleGAN.Request(direction="b2a")).shape == picture.shape
+    assert {name.partition(".")[0] for name in exported_state(translator)} == {"b2a"}
+    with pytest.raises(UsageError, match="direction=a2b: the model translates b2a only"):
+        translator.translate(picture, CycleGAN.Request())
+    with pytest.raises(RecipeError, match=r"model\.directions: there is a generator for b2a only"):
+        translator.players("train")
+
+
 def test_directions_use_their_own_generators():
     translator = grown().eval()
     picture = make_batch(CycleGAN.inputs).images["a"]
@@ -296,7 +292,7 @@ def test_directions_use_their_own_generators():
 
 
 def test_smallest_size_is_the_smallest_that_works():
-    generator, fit = ResNetGenerator(3, 3, 2, 1), grown().fit
+    generator, fit = ResNetGenerator(Architecture.published(2, 1)), grown().fit
     generator(torch.zeros(1, 3, fit.smallest, fit.smallest))
     smaller = fit.smallest - fit.multiple
     with pytest.raises(ValueError, match="more than 1 value"):

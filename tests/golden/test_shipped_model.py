@@ -30,7 +30,7 @@ def test_header_says_how_the_model_was_trained_how_good_it_is_and_its_terms(mode
     assert model.header.family == recipe.family
     assert model.header.licence == recipe.licence
     assert "research" in model.header.licence
-    assert model.header.options == recipe.model.model_dump(mode="json")
+    assert model.translator.options == recipe.model
     assert model.header.translate == recipe.translate.model_dump(mode="json")
     assert model.header.training["images"] > 10_000
     assert {each["direction"] for each in model.header.metrics} == {"a2b", "b2a"}

@@ -193,7 +193,10 @@ def test_a_byte_order_mark_is_no_fault(plugins, tmp_path):
             RECIPE + "[augment]\nhost = [{ name = 1 }]",
             "my.toml: augment.host.0.transform: the key is missing; expected a value; add it",
         ),
-        (RECIPE + "[weights]\n", "my.toml: weights.file: the key is missing; "),
+        (
+            RECIPE + "[weights]\n",
+            "my.toml: weights: its keys do not go together; expected either file or url; ",
+        ),
         (RECIPE + "[stages.more]\n", "my.toml: stages.more.images: the key is missing; "),
         ('family = "tiny"', "my.toml: summary: the key is missing; "),
         ("summary = ''", "my.toml: family: the key is missing; expected one of "),
@@ -402,15 +405,18 @@ def test_recipes_are_listed_with_family_and_weights_and_damaged_ones_with_the_fa
     ready = RECIPE + '[weights]\nfile = "model.bin"\n'
     (folder / "ready.toml").write_text(ready, encoding="utf-8")
     (folder / "empty.toml").write_text(ready.replace(".bin", ".gone"), encoding="utf-8")
+    remote = RECIPE + '[weights]\nurl = "https://example.org/m.bin"\n'
+    (folder / "remote.toml").write_text(remote, encoding="utf-8")
+    (folder / "sure.toml").write_text(f'{remote}sha256 = "{"ab" * 32}"\n', encoding="utf-8")
 
     listed = {recipe.name: recipe for recipe in list_recipes(plugins)}
 
     assert (listed["ready"].family, listed["ready"].summary) == ("tiny", "A tiny one")
-    assert [listed[name].has_weights for name in ("ready", "empty", "small")] == [
-        True,
-        False,
-        False,
-    ]
+    with_weights = {name for name, recipe in listed.items() if recipe.has_weights}
+    assert with_weights >= {"ready", "remote", "sure"}
+    assert with_weights.isdisjoint({"empty", "small", "torn"})
+    models = [listed[name].model for name in ("ready", "empty", "remote", "sure")]
+    assert models == ["shipped", "-", "fetchable, unverified", "fetchable"]
     assert "not valid TOML" in listed["torn"].fault
     assert "cannot be read" in listed["binary"].fault
     assert listed["ready"].fault == ""
