@@ -11,6 +11,8 @@ COMMANDS = {
     "translate": "Translate pictures with a trained model.",
     "train": "Train a model by a recipe, or go on with a run.",
     "recipes": "List recipes, show one, or print their schema.",
+    "models": "List, fetch, show and import trained models.",
+    "inspect": "Say what is in a picture or a model file, and what made it.",
     "plugins": "List plugins, or switch one off and on.",
     "data": "Check a data folder before anyone trains on it.",
 }

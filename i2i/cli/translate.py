@@ -1,34 +1,34 @@
 """``i2i translate``: pictures and folders through a trained model."""
 
 import os
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from i2i.errors import ImageError, ModelFileError, RecipeError, UsageError, suggest
-from i2i.hookspecs import hookimpl
+from i2i.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from rich.progress import Progress
-
+    from i2i.cli.chosen import Chosen
+    from i2i.engine.discovery import Plan
     from i2i.engine.inference import Precision, WorkSize
-    from i2i.engine.job import Result, Settings, Summary
-    from i2i.model_file import Model
+    from i2i.engine.records import Result, Settings, Summary
     from i2i.plugins import Plugins
-    from i2i.recipe import Translate, Weights
+    from i2i.signing import Signing
 
 _SHEET = "contact-sheet.png"
-_SHEET_PAIRS = 24
 _INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _read_tile(context: click.Context, parameter: click.Parameter, value: str) -> int | str:
+    if value in ("auto", "off"):
+        return value
+    if not value.isdecimal() or int(value) == 0:
+        raise click.BadParameter(f"{value!r} is neither auto, off nor a number of pixels")
+    return int(value)
 
 
 def _read_work_size(
@@ -56,11 +56,21 @@ class _Arguments:
     work_size: int | str | None
     restore_size: bool | None
     max_pixels: int | None
+    tile: int | Literal["auto", "off"]
     precision: str
     format_: str | None
     keep_extension: bool
+    keep_profile: bool
+    strip_gps: bool
+    provenance: bool
+    c2pa_certificate: Path | None
+    c2pa_key: Path | None
+    frames: Literal["first", "error"]
     sheet: bool
     report: Path | None
+    overwrite: bool
+    fail_fast: bool
+    dry_run: bool
 
 
 _PATH = click.Path(path_type=Path)
@@ -95,6 +105,13 @@ _COUNT = click.IntRange(min=1)
 )
 @click.option("--max-pixels", type=_COUNT, help="Refuse larger pictures: 100,000,000.")
 @click.option(
+    "--tile",
+    metavar="auto|off|PIXELS",
+    default="auto",
+    callback=_read_tile,
+    help="The longest side that a family which allows tiles sees at once; auto: what memory takes.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
@@ -103,18 +120,49 @@ _COUNT = click.IntRange(min=1)
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["jpeg", "png", "tiff", "webp"]),
+    type=click.Choice(["jpeg", "png", "tiff", "webp", "avif"]),
     help="The format of the outputs; else that of each input, or PNG.",
 )
 @click.option("--keep-extension", is_flag=True, help="Write a.bmp as a.bmp.png, not a.png.")
+@click.option(
+    "--keep-profile",
+    is_flag=True,
+    help="Convert results back to each input's colour profile; else they are sRGB.",
+)
+@click.option("--strip-gps", is_flag=True, help="Leave out where pictures were taken.")
+@click.option(
+    "--provenance/--no-provenance",
+    default=True,
+    help="Say in each output that a model made it, and which; on.",
+)
+@click.option(
+    "--c2pa-certificate",
+    type=_PATH,
+    help="Sign each output for C2PA with this certificate chain (PEM), and --c2pa-key.",
+)
+@click.option("--c2pa-key", type=_PATH, help="The certificate's private key (PEM).")
+@click.option(
+    "--frames",
+    type=click.Choice(["first", "error"]),
+    default="first",
+    help="Of animations and pages, translate the first or refuse them.",
+)
 @click.option("--sheet", is_flag=True, help="Also write inputs beside outputs to one picture.")
 @click.option("--report", type=_PATH, help="Write one line of JSON a picture to this file.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Translate again what is done, and replace files that no job wrote.",
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
     """Translate pictures, and folders of pictures, with a trained model.
 
-    Sub-folders are kept. A picture that fails is named and the others go on; the exit status is 0
-    when all are done, 1 when some failed, 2 when the command was wrong, 130 when interrupted.
+    Sub-folders are kept. A job that was stopped goes on where it was: started again, it does what
+    is missing or has changed. A picture that fails is named and the others go on; the exit status
+    is 0 when all are done, 1 when some failed, 2 when the command was wrong, 130 when interrupted.
     """
     context.exit(_translate(context, _Arguments(**options)))
 
@@ -122,14 +170,13 @@ def command(context: click.Context, /, **options: Any) -> None:
 def _translate(context: click.Context, arguments: _Arguments) -> int:
     """Run the job and return the exit status; raises I2IError for a command that cannot run."""
     # Heavy imports wait until a command needs them: 'i2i --help' answers at once.
+    from i2i.cli.chosen import choose
     from i2i.engine.discovery import make_plan
-    from i2i.engine.events import Events
-    from i2i.engine.job import run_job
     from i2i.plugins import Plugins, load_plugins
 
     plugins = context.find_object(Plugins) or load_plugins()
-    chosen = _resolve(arguments, plugins)
-    settings = _settings(arguments, chosen.defaults, chosen.request)
+    chosen = choose(arguments.recipe, arguments.model, arguments.overrides, plugins)
+    settings = _settings(arguments, chosen)
     reserved = {arguments.out / _SHEET: "the contact sheet"} if arguments.sheet else {}
     if arguments.report is not None:
         reserved[arguments.report] = "the report"
@@ -139,9 +186,26 @@ def _translate(context: click.Context, arguments: _Arguments) -> int:
         format_=arguments.format_,
         keep_extension=arguments.keep_extension,
         reserved=reserved,
-        kept=chosen.files,
+        kept=chosen.files | _named(arguments),
     )
-    with _watching(len(plan.tasks), arguments.report) as console, _interruptible() as interrupt:
+    if arguments.dry_run:
+        return _forecast(plan, chosen, settings)
+    return _run(plan, chosen, settings, plugins, arguments)
+
+
+def _run(
+    plan: "Plan",
+    chosen: "Chosen",
+    settings: "Settings",
+    plugins: "Plugins",
+    arguments: _Arguments,
+) -> int:
+    from i2i.cli.progress import interruptible, watching
+    from i2i.engine.events import Events
+    from i2i.engine.job import run_job
+
+    total = len(plan.tasks) + len(plan.unreadable)
+    with watching(total, arguments.report) as console, interruptible() as interrupt:
         events = Events(plugins, [console], console.warn)
         try:
             summary = run_job(plan, chosen.model, settings, events, lambda: interrupt.requested)
@@ -150,201 +214,89 @@ def _translate(context: click.Context, arguments: _Arguments) -> int:
     failed = summary.num_failed > 0
     if arguments.sheet and console.first_done:
         failed |= not _write_sheet(arguments.out, console.first_done, settings)
-    click.echo(_describe(summary, arguments.out))
-    if summary.interrupted:
+    for line in _describe(summary, arguments.out):
+        click.echo(line)
+    if interrupt.requested and summary.num_left:
         return _INTERRUPTED
     return 1 if failed else 0
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """What ``--recipe``, ``--model`` and ``--set`` name."""
+def _forecast(plan: "Plan", chosen: "Chosen", settings: "Settings") -> int:
+    """Say what the job would do; the status is 0 where nothing stands in its way."""
+    from i2i.engine.dryrun import forecast
+    from i2i.imaging import printable
 
-    model: "Model"
-    defaults: "Translate"
-    request: "BaseModel"
-    files: Mapping[Path, str]  # that it was read from, each with its name in messages
-
-
-def _resolve(arguments: _Arguments, plugins: "Plugins") -> _Chosen:
-    """Load the model, the settings it comes with, and the request that ``--set`` asks for."""
-    from i2i.model_file import load_model
-    from i2i.recipe import Translate, find_recipe, load_recipe, validate
-
-    if (arguments.recipe is None) == (arguments.model is None):
-        raise UsageError(
-            "both are given" if arguments.recipe else "neither is given",
-            where="--recipe and --model",
-            expected="one of them",
-            remedy="name a recipe, or the file of a model ('i2i recipes' lists recipes)",
-        )
-    files: dict[Path, str] = {}
-    if arguments.model is not None:
-        files[arguments.model] = "the model file"
-        model = load_model(arguments.model, plugins)
-        where = f"{arguments.model}: translate"
-        defaults = validate(Translate, model.header.translate, where)
-        base: Mapping[str, Any] = model.header.request
-    else:
-        path = find_recipe(str(arguments.recipe), plugins)
-        recipe = load_recipe(path, plugins)
-        weights = _weights(path, recipe.weights, plugins)
-        files |= {path: "the recipe", weights: "the model file"}
-        model = load_model(weights, plugins)
-        defaults = recipe.translate
-        base = recipe.request.model_dump(mode="json")
-    schema = type(model.translator).Request
-    return _Chosen(model, defaults, _request(schema, base, arguments.overrides), files)
-
-
-def _weights(path: Path, weights: "Weights | None", plugins: "Plugins") -> Path:
-    """Return the model file of the recipe at ``path``; raises ModelFileError without one."""
-    from i2i.recipe import list_recipes
-
-    file = path.parent / weights.file if weights else None
-    if file is not None and file.is_file():
-        return file
-    known = [recipe.name for recipe in list_recipes(plugins) if recipe.has_weights]
-    train = f"train one with 'i2i train --recipe {path.stem}' and give it as --model"
-    raise ModelFileError(
-        f"the recipe's model file {file} is missing" if file else "the recipe comes with no model",
-        where=str(path),
-        expected=f"a recipe with a model, such as {', '.join(known)}" if known else "a model file",
-        remedy=suggest(path.stem, known, train),
+    counts: Counter[str] = Counter()
+    num_pixels = 0
+    for each in forecast(plan, chosen.model, settings):
+        counts[each.status] += 1
+        num_pixels += each.num_pixels
+        if each.error is not None:
+            click.echo(printable(each.error), err=True)
+        else:
+            click.echo(printable(f"{each.status}: {each.input} -> {each.output}"))
+    click.echo(
+        f"{counts['translate']} to translate ({num_pixels / 1e6:,.1f} megapixels), "
+        f"{counts['kept']} done before, {counts['in the way']} whose place holds a file that no "
+        f"job wrote, {counts['unreadable']} unreadable, {plan.num_skipped} skipped"
     )
+    return 1 if counts["in the way"] or counts["unreadable"] else 0
 
 
-def _request(
-    schema: "type[BaseModel]", base: Mapping[str, Any], overrides: Sequence[str]
-) -> "BaseModel":
-    """Return the family's request: ``base`` with the "key=value" texts of ``--set``."""
-    from i2i.recipe import apply_override, validate
-
-    raw = dict(base)
-    if overrides and not schema.model_fields:
-        raise UsageError(
-            "the family has nothing to ask for",
-            where=f"--set {overrides[0]}",
-            expected="no --set",
-            remedy="leave it out",
-        )
-    for override in overrides:
-        apply_override(raw, override, schema)
-    try:
-        return validate(schema, raw, "request")
-    except RecipeError as error:
-        if not overrides:
-            raise
-        raise UsageError(
-            error.wrong,
-            where=f"--set {' --set '.join(overrides)}",
-            expected=error.expected,
-            remedy=error.remedy,
-        ) from error
-
-
-def _settings(arguments: _Arguments, defaults: "Translate", request: "BaseModel") -> "Settings":
+def _settings(arguments: _Arguments, chosen: "Chosen") -> "Settings":
     from i2i.engine.device import choose_device
-    from i2i.engine.job import Settings
+    from i2i.engine.records import Settings
     from i2i.imaging import MAX_PIXELS
 
+    defaults = chosen.defaults
     device = choose_device(arguments.device)
     restore_size = arguments.restore_size
     return Settings(
-        request=request,
+        request=chosen.request,
         work_size=cast("WorkSize", arguments.work_size or defaults.work_size),
         restore_size=defaults.restore_size if restore_size is None else restore_size,
         restore=defaults.restore,
         precision=cast("Precision", arguments.precision),
+        keep_profile=arguments.keep_profile,
+        strip_gps=arguments.strip_gps,
+        provenance=arguments.provenance,
+        recipe=chosen.recipe,
+        signing=_signing(arguments.c2pa_certificate, arguments.c2pa_key),
         device=device,
         batch_size=arguments.batch_size or (1 if device.type == "cpu" else 8),
+        tile=arguments.tile,
         num_workers=arguments.workers or min(4, os.cpu_count() or 1),
         max_pixels=arguments.max_pixels or MAX_PIXELS,
+        frames=arguments.frames,
+        overwrite=arguments.overwrite,
+        fail_fast=arguments.fail_fast,
     )
 
 
-class _Console:
-    """Shows progress and failures, writes the report, and remembers pairs for the sheet."""
-
-    def __init__(self, progress: "Progress", total: int, report: TextIO | None) -> None:
-        self._progress, self._report = progress, report
-        self._bar = progress.add_task("translating", total=total)
-        self.first_done: list[Result] = []
-
-    @hookimpl
-    def i2i_image_translated(self, result: "Result") -> None:
-        self._progress.advance(self._bar)
-        if result.error is not None:
-            self._print(result.error)
-        elif len(self.first_done) < _SHEET_PAIRS:
-            self.first_done.append(result)
-        if self._report is not None:
-            self._report.write(f"{result.to_json()}\n")
-            self._report.flush()
-
-    def warn(self, text: str) -> None:
-        """Print a warning above the bar."""
-        self._print(f"Warning: {text}")
-
-    def _print(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+def _named(arguments: _Arguments) -> dict[Path, str]:
+    """Return the files that the command reads, each with its name in messages."""
+    named = {"the certificate": arguments.c2pa_certificate, "the key": arguments.c2pa_key}
+    return {path: name for name, path in named.items() if path is not None}
 
 
-@contextmanager
-def _watching(total: int, report: Path | None) -> Iterator[_Console]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+def _signing(certificate: Path | None, key: Path | None) -> "Signing | None":
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise UsageError(
+            "one is given without the other",
+            where="--c2pa-certificate and --c2pa-key",
+            expected="both, or neither",
+            remedy="name the certificate's file and its private key's",
+        )
+    from i2i.signing import load_signing
 
-    from i2i.imaging import printable
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ExitStack() as stack:
-        file = None
-        if report is not None:
-            try:
-                file = stack.enter_context(report.open("w", encoding="utf-8"))
-            except OSError as error:
-                raise UsageError(
-                    f"the report cannot be written ({error.strerror})",
-                    where=printable(report),
-                    expected="a file in a folder that exists",
-                    remedy="choose another with --report",
-                ) from error
-        hidden = not console.is_terminal
-        progress = stack.enter_context(Progress(*columns, console=console, disable=hidden))
-        yield _Console(progress, total, file)
-
-
-class _Interrupt:
-    """A request to stop; the second one no longer waits."""
-
-    requested = False
-
-    def ask(self, signum: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-
-
-@contextmanager
-def _interruptible() -> Iterator[_Interrupt]:
-    """Let Ctrl-C and SIGTERM ask to stop, so that they never strike half-way through a file."""
-    interrupt = _Interrupt()
-    if threading.current_thread() is not threading.main_thread():  # only that one hears signals
-        yield interrupt
-        return
-    before = {number: signal.signal(number, interrupt.ask) for number in _SIGNALS}
-    try:
-        yield interrupt
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return load_signing(certificate, key)
 
 
 def _write_sheet(out: Path, results: "Sequence[Result]", settings: "Settings") -> bool:
     """Write the contact sheet and say where, or why not; returns whether it was written."""
-    from i2i.engine.job import make_sheet, save
+    from i2i.engine.pictures import make_sheet, save
     from i2i.imaging import encode, printable
 
     path = out / _SHEET
@@ -357,12 +309,19 @@ def _write_sheet(out: Path, results: "Sequence[Result]", settings: "Settings") -
     return True
 
 
-def _describe(summary: "Summary", out: Path) -> str:
+def _describe(summary: "Summary", out: Path) -> list[str]:
+    """Return the last lines: what was said of pictures, and how many became what."""
     from i2i.imaging import printable
 
+    notes = [
+        f"{count} picture{'s' if count > 1 else ''}: {note}"
+        for note, count in sorted(summary.notes.items())
+    ]
+    kept = f"{summary.num_kept} done before, " if summary.num_kept else ""
+    left = f", {summary.num_left} left" if summary.num_left else ""
     counts = (
-        f"{summary.num_done} done, {summary.num_failed} failed, {summary.num_skipped} skipped "
-        f"in {summary.seconds:.1f} s"
+        f"{summary.num_done} done, {kept}{summary.num_failed} failed, "
+        f"{summary.num_skipped} skipped{left} in {summary.seconds:.1f} s"
     )
-    start = "interrupted: " if summary.interrupted else ""
-    return f"{start}{counts}; the translations are in {printable(out)}"
+    start = "stopped: " if summary.num_left else ""
+    return [*notes, f"{start}{counts}; the translations are in {printable(out)}"]

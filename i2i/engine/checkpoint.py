@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from i2i.data import Layout
 from i2i.errors import CheckpointError, UsageError
-from i2i.model_file import write_atomically
+from i2i.files import write_atomically
 from i2i.translator import Translator
 
 FORMAT = 1

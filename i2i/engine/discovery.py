@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from i2i.errors import UsageError
@@ -11,20 +11,33 @@ from i2i.imaging import format_for_suffix, has_picture_suffix, printable, suffix
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One picture to translate, and where its translation goes."""
+    """One picture to translate, and where its translation goes.
+
+    ``fallback`` is the PNG that is written where the format cannot hold the translation; None
+    where ``--format`` asked for the format, or no name is free.
+    """
 
     input: Path
     output: Path
     format: str  # one of imaging.FORMATS
+    fallback: Path | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All pictures of a job, in a fixed order, and how many files of its folders are none."""
+    """All pictures of a job, in a fixed order, and what of its folders is none.
+
+    ``unreadable`` are folders that could not be looked into, each with the reason.
+    """
 
     out: Path
     tasks: tuple[Task, ...]
     num_skipped: int
+    unreadable: tuple[tuple[Path, str], ...] = ()
+
+    def name_of(self, path: Path) -> str:
+        """Return an output's name in the manifest: relative to ``out``, with slashes."""
+        return path.relative_to(self.out).as_posix()
 
 
 @dataclass
@@ -52,12 +65,13 @@ def make_plan(
 
     In folders, hidden files and files without a picture's extension are counted as skipped; ``out``
     itself is left out where it lies inside. Links to folders are followed, each folder once, as in
-    training. ``format_`` overrides each input's own format. ``reserved`` are further files that the
-    job writes, and ``kept`` those that it reads, each with its name in messages. Raises UsageError
-    where an input is missing, nothing is found, two outputs would be one file, or one would
-    overwrite what is read.
+    training; one that cannot be read is left to the caller to name. ``format_`` overrides each
+    input's own format. ``reserved`` are further files that the job writes, and ``kept`` those that
+    it reads, each with its name in messages. Raises UsageError where an input is missing, nothing
+    is found, two outputs would be one file, or one would overwrite what is read.
     """
     tasks: list[Task] = []
+    unreadable: list[tuple[Path, str]] = []
     num_skipped = 0
     for given in inputs:
         if not given.exists():
@@ -67,7 +81,9 @@ def make_plan(
                 expected="a picture or a folder of pictures",
                 remedy="check the path",
             )
-        found = _walk(given, out) if given.is_dir() else iter([(given, Path(given.name))])
+        found = iter([(given, Path(given.name))])
+        if given.is_dir():
+            found = _walk(given, out, unreadable)
         for path, relative in found:
             named = not given.is_dir()
             if not named and (path.name.startswith(".") or not has_picture_suffix(path)):
@@ -76,21 +92,30 @@ def make_plan(
             chosen = format_ or format_for_suffix(path.suffix)
             name = _output_name(relative, chosen, keep_extension)
             tasks.append(Task(path, out / name, chosen))
-    if not tasks:
+    if not tasks and not unreadable:
         raise UsageError(
             f"there are no pictures ({num_skipped} other files)",
             where=", ".join(map(printable, inputs)),
             expected="files with a picture's extension, such as .jpg or .png",
             remedy="check the path",
         )
-    return Plan(out, _checked(tasks, reserved or {}, kept or {}), num_skipped)
+    chosen_tasks = _checked(tasks, reserved or {}, kept or {})
+    if format_ is None:
+        chosen_tasks = _with_fallbacks(chosen_tasks, [*(reserved or {}), *(kept or {})])
+    return Plan(out, chosen_tasks, num_skipped, tuple(unreadable))
 
 
-def _walk(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+def _walk(
+    folder: Path, out: Path, unreadable: list[tuple[Path, str]]
+) -> Iterator[tuple[Path, Path]]:
     """Yield each file of a folder with its relative path, in the order of the names."""
+
+    def leave_out(error: OSError) -> None:
+        unreadable.append((Path(error.filename), error.strerror or str(error)))
+
     excluded = None if folder.resolve().is_relative_to(out.resolve()) else out.resolve()
     seen = set()
-    for name, folders, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+    for name, folders, files in os.walk(folder, onerror=leave_out, followlinks=True):
         parent = Path(name)
         real = parent.resolve()
         if real in seen or (excluded is not None and real.is_relative_to(excluded)):
@@ -100,15 +125,6 @@ def _walk(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         for file in sorted(files):
             yield parent / file, (parent / file).relative_to(folder)
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise UsageError(
-        f"the folder cannot be read ({error.strerror})",
-        where=printable(str(error.filename)),
-        expected="a readable folder",
-        remedy="correct its permissions or leave it out",
-    ) from error
 
 
 def _output_name(relative: Path, format_: str, keep_extension: bool) -> Path:
@@ -146,6 +162,25 @@ def _checked(
             chosen.append(task)
         elif isinstance(other, str) or places.of(other.input) != places.of(task.input):
             raise _collide(other, task)
+    return tuple(chosen)
+
+
+def _with_fallbacks(tasks: Sequence[Task], others: Sequence[Path]) -> tuple[Task, ...]:
+    """Give each task that is no PNG the name of one that nothing else takes."""
+    places = _Places()
+    taken = {places.of(path) for task in tasks for path in (task.input, task.output)}
+    taken |= {place for path in others for place in (places.of(path), _behind(path))}
+    chosen = []
+    for task in tasks:
+        if task.format == "png":
+            chosen.append(task)
+            continue
+        names = (f"{task.output.stem}.png", f"{task.output.name}.png")
+        free = [name for name in names if places.of(task.output.with_name(name)) not in taken]
+        fallback = task.output.with_name(free[0]) if free else None
+        if fallback is not None:
+            taken.add(places.of(fallback))
+        chosen.append(replace(task, fallback=fallback))
     return tuple(chosen)
 
 

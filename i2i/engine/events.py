@@ -19,7 +19,7 @@ class Events:
     ) -> None:
         self._manager = plugins.manager
         self._observers = list(observers)
-        self._warn = warn
+        self.warn = warn
         self._silenced: set[int] = set()
         for observer in self._observers:
             self._manager.register(observer)
@@ -38,7 +38,7 @@ class Events:
             except (Exception, SystemExit) as error:
                 self._silenced.add(id(implementation.plugin))
                 name = implementation.plugin_name
-                self._warn(f"plugin {name!r} failed in {hook} and is ignored from here: {error!r}")
+                self.warn(f"plugin {name!r} failed in {hook} and is ignored from here: {error!r}")
 
     def close(self) -> None:
         """Let go of the observers."""

@@ -1,42 +1,44 @@
 """Translate pictures of any size: reduce, pad to what the family takes, run, undo both.
 
-No picture's result depends on those beside it: pictures share a batch only when they are padded to
-the same size, and everything else is done to each alone.
+No picture's result depends on those beside it: pictures share a batch only when their windows are
+of one size, and everything else is done to each alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from i2i.errors import PluginError, UsageError
+from i2i.engine.resample import Size, resize, strips
+from i2i.engine.tiles import Canvas, Frame, Source, cut, frame
+from i2i.errors import ImageError, PluginError, UsageError
+from i2i.imaging import Pixels, from_tensor, to_tensor
 from i2i.translator import Translator
 from i2i.types import Fit
 
 WorkSize = int | Literal["native", "trained"]
 Restore = Literal["detail", "resize"]
 Precision = Literal["float32", "bfloat16"]
-Size = tuple[int, int]  # height and width in pixels
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """One picture on its way: what the family sees, and what is needed to undo it."""
+class Work:
+    """One picture on its way: what is translated of it, and what becomes of the result."""
 
-    padded: Tensor  # (C, H, W), sizes as the family's fit asks
-    padding: Size  # rows above and columns left of the picture in ``padded``
-    work: Tensor  # (C, H, W), reduced and not yet padded
-    size: Size  # of the whole picture
+    whole: Source
+    source: Source  # the picture itself, or reduced in float32
+    frame: Frame  # of ``source``
+    target: Size  # of the result, before the family's scale
 
     @property
-    def reduced(self) -> bool:
-        """Whether the picture is larger than what is translated."""
-        return self.size != _size(self.work)
+    def resized(self) -> bool:
+        """Whether the result has to be resized when it is finished."""
+        return self.frame.size != self.target
 
 
 def translate_batch(
@@ -47,6 +49,7 @@ def translate_batch(
     work_size: WorkSize = "native",
     restore_size: bool = True,
     restore: Restore = "resize",
+    tile: int | None = None,
     batch_size: int = 8,
     device: torch.device | None = None,
     precision: Precision = "float32",
@@ -54,25 +57,29 @@ def translate_batch(
     """Translate (C, H, W) float32 tensors in [-1, 1] of any sizes; returns them on the CPU.
 
     ``work_size`` is the short side, in pixels, that larger pictures are reduced to first, and
-    ``restore_size`` brings them back; ``restore`` says how, see ``finish``. The translator must be
-    on ``device`` already (the CPU if None). Raises PluginError for a result of the wrong shape and
+    ``restore_size`` brings them back; ``restore`` says how, see ``finish``. ``tile`` is the longest
+    side of what the family sees at once, where its fit allows tiles. The translator must be on
+    ``device`` already (the CPU if None). Raises PluginError for a result of the wrong shape and
     UsageError for a work size that the family does not know.
     """
     fit = translator.fit
     short_side = resolve_work_size(work_size, fit)
-    prepared = [prepare(image, fit, short_side) for image in images]
+    works = [begin(image, fit, short_side, restore_size) for image in images]
     groups: dict[Size, list[int]] = {}
-    for index, each in enumerate(prepared):
-        groups.setdefault(_size(each.padded), []).append(index)
+    for index, work in enumerate(works):
+        groups.setdefault(work.frame.padded, []).append(index)
+
+    def run(batch: Tensor) -> Tensor:
+        return forward(translator, batch, request, device=device, precision=precision)
+
     results: dict[int, Tensor] = {}
     for indices in groups.values():
-        for start in range(0, len(indices), batch_size):
-            chosen = indices[start : start + batch_size]
-            batch = torch.stack([prepared[index].padded for index in chosen])
-            outputs = forward(translator, batch, request, device=device, precision=precision)
-            for index, output in zip(chosen, outputs, strict=True):
-                image = images[index] if restore == "detail" else None
-                results[index] = finish(output, prepared[index], fit, restore_size, image)
+        chosen = [works[index] for index in indices]
+        outputs = translate_works(chosen, run, fit, tile, batch_size, [None] * len(chosen))
+        for index, output in zip(indices, outputs, strict=True):
+            finished = finish(output, works[index], fit, restore, None)
+            assert isinstance(finished, Tensor)
+            results[index] = finished
     return [results[index] for index in range(len(images))]
 
 
@@ -99,28 +106,64 @@ def resolve_work_size(work_size: WorkSize, fit: Fit) -> int | None:
     return fit.trained_size
 
 
-def prepare(image: Tensor, fit: Fit, short_side: int | None) -> Prepared:
-    """Reduce a (C, H, W) picture to ``short_side`` (never enlarge it) and pad it to ``fit``.
+def begin(image: Source, fit: Fit, short_side: int | None, restore_size: bool) -> Work:
+    """Reduce a picture to ``short_side`` (never enlarge it) and say how it is padded to ``fit``.
 
     Padding surrounds the picture by reflection, repeated as often as it takes; a side of one pixel
     repeats that pixel. A family with an exact size gets the picture resized to it.
     """
-    size = _size(image)
-    work = reduce(image, short_side)
-    if fit.exact_size is not None:
-        return Prepared(resize(work, fit.exact_size), (0, 0), work, size)
-    height, width = (_padded_length(length, fit) for length in _size(work))
-    top, left = (height - work.shape[1]) // 2, (width - work.shape[2]) // 2
-    return Prepared(_reflect(work, top, height, left, width), (top, left), work, size)
+    size = size_of(image)
+    reduced = reduced_size(size, short_side)
+    seen = fit.exact_size or reduced
+    source = image if seen == size else _resized(image, seen, fit.channels_in)
+    place = Frame(seen, seen, (0, 0)) if fit.exact_size else frame(seen, fit)
+    return Work(image, source, place, size if restore_size else reduced)
 
 
 def reduce(image: Tensor, short_side: int | None) -> Tensor:
     """Resize (C, H, W) so that its short side is ``short_side``; smaller ones stay as they are."""
-    height, width = _size(image)
-    if short_side is None or min(height, width) <= short_side:
-        return image
-    factor = short_side / min(height, width)
-    return resize(image, (max(1, round(height * factor)), max(1, round(width * factor))))
+    return resize(image, reduced_size(size_of(image), short_side))
+
+
+def reduced_size(size: Size, short_side: int | None) -> Size:
+    """Return the size whose short side is ``short_side``, or ``size`` where that is smaller."""
+    if short_side is None or min(size) <= short_side:
+        return size
+    factor = short_side / min(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def translate_works(
+    works: Sequence[Work],
+    run: Callable[[Tensor], Tensor],
+    fit: Fit,
+    tile: int | None,
+    batch_size: int,
+    dtypes: Sequence[np.dtype[Any] | None],
+) -> list[Source]:
+    """Translate pictures whose windows are of one size; returns what ``finish`` takes.
+
+    Only one batch of windows is float32 at a time where a picture is neither resized nor asked for
+    as float32 (``dtypes`` None).
+    """
+    side = tile if fit.tiles else None
+    canvases = [
+        Canvas(work.frame, fit, None if work.resized else dtype)
+        for work, dtype in zip(works, dtypes, strict=True)
+    ]
+    windows = (
+        (work, canvas, window)
+        for work, canvas in zip(works, canvases, strict=True)
+        for window in work.frame.windows(side, fit)
+    )
+    for batch in _batched(windows, batch_size):
+        images = [
+            cut(work.source, work.frame, window, fit.channels_in) for work, _, window in batch
+        ]
+        outputs = run(torch.stack(images))
+        for (_, canvas, window), output in zip(batch, outputs, strict=True):
+            canvas.put(window, output)
+    return [canvas.values for canvas in canvases]
 
 
 def forward(
@@ -133,7 +176,8 @@ def forward(
 ) -> Tensor:
     """Run the family on (N, C, H, W), in evaluation mode and without gradients.
 
-    Returns float32 in [-1, 1] on the CPU. Raises PluginError for a result of the wrong shape.
+    Returns float32 in [-1, 1] on the CPU. Raises PluginError for a result of the wrong shape and
+    ImageError for one that is not finite.
     """
     device = device or torch.device("cpu")
     lowered = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
@@ -149,41 +193,65 @@ def forward(
             expected=f"{expected}, as its fit says",
             remedy="correct the family's translate or its fit",
         )
+    if not torch.isfinite(output).all():
+        raise ImageError(
+            "its result is not a number",
+            where=f"family {translator.name!r}",
+            expected="values between -1 and 1",
+            remedy="try --precision float32, or another model",
+        )
     return output.float().cpu().clamp(-1, 1)
 
 
 def finish(
-    output: Tensor, prepared: Prepared, fit: Fit, restore_size: bool, image: Tensor | None
-) -> Tensor:
-    """Undo ``prepare`` on one (C, H, W) result.
+    output: Source, work: Work, fit: Fit, restore: Restore, dtype: np.dtype[Any] | None
+) -> Source:
+    """Return the result in the size it shall have, as pixels of ``dtype``, or float32 for None.
 
-    With ``restore_size``, a picture that was reduced comes back to its own size: given the whole
-    input as ``image``, by adding the enlarged difference that translation made to it, so that what
-    was not changed stays as sharp as it was; otherwise, and where input and output cannot be
-    subtracted (other channels, another scale, an exact size), by enlarging the result.
+    A picture that was reduced comes back to its own size: with ``restore`` "detail", by adding the
+    enlarged difference that translation made to the whole picture, so that what was not changed
+    stays as sharp as it was; otherwise, and where input and output cannot be subtracted (other
+    channels, another scale, an exact size), by enlarging the result.
     """
-    work_size = _size(prepared.work)
-    if fit.exact_size is not None:
-        output = resize(output, _scaled(work_size, fit))
-    else:
-        top, left = _scaled(prepared.padding, fit)
-        height, width = _scaled(work_size, fit)
-        output = output[:, top : top + height, left : left + width]
-    if not (restore_size and prepared.reduced):
+    if not work.resized:
         return output
-    if image is not None and keeps_detail(fit):
-        return (image + _resample(output - prepared.work, prepared.size)).clamp(-1, 1)
-    return resize(output, _scaled(prepared.size, fit))
+    target = work.target[0] * fit.scale, work.target[1] * fit.scale
+    keep = restore == "detail" and adds_detail(work, fit)
+    assert isinstance(output, Tensor)
+    assert isinstance(work.source, Tensor)
+    changed = output - work.source if keep else output
+    whole = _rows(work.whole, fit.channels_in)
+
+    def made() -> Iterator[tuple[int, Tensor]]:
+        for start, rows in strips(_rows(changed, fit.channels_out), size_of(changed), target):
+            under = whole(start, start + rows.shape[1]) if keep else 0
+            yield start, (rows + under).clamp(-1, 1)
+
+    return _assembled(made(), target, fit.channels_out, dtype)
 
 
-def keeps_detail(fit: Fit) -> bool:
-    """Whether a family's results lie pixel for pixel over its inputs."""
-    return fit.channels_in == fit.channels_out and fit.scale == 1 and fit.exact_size is None
+def adds_detail(work: Work, fit: Fit) -> bool:
+    """Whether the result of a picture can be laid over the picture, pixel for pixel."""
+    same = fit.channels_in == fit.channels_out and fit.scale == 1 and fit.exact_size is None
+    return same and work.resized and work.target == size_of(work.whole)
 
 
-def resize(image: Tensor, size: Size) -> Tensor:
-    """Resize (C, H, W) in [-1, 1], bicubic with antialiasing, and keep it in [-1, 1]."""
-    return image if _size(image) == size else _resample(image, size).clamp(-1, 1)
+def resized_pixels(pixels: Pixels, size: Size, dtype: np.dtype[Any]) -> Pixels:
+    """Return pixels in another size and type of number, a strip in float32 at a time."""
+    if size_of(pixels) == size and pixels.dtype == dtype:
+        return pixels
+    num_channels = pixels.shape[2]
+    made = strips(_rows(pixels, num_channels), size_of(pixels), size)
+    result = _assembled(((at, rows.clamp(-1, 1)) for at, rows in made), size, num_channels, dtype)
+    assert not isinstance(result, Tensor)
+    return result
+
+
+def size_of(image: Source) -> Size:
+    """Return height and width of pixels or of a tensor."""
+    if isinstance(image, Tensor):
+        return image.shape[-2], image.shape[-1]
+    return image.shape[0], image.shape[1]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -191,42 +259,46 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    phrases = ("can't allocate memory", "not enough memory", "out of memory", "failed to allocate")
+    phrases = (
+        *("can't allocate memory", "not enough memory", "out of memory", "failed to allocate"),
+        "could not create a primitive",  # oneDNN, where it has no room for its workspace
+    )
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in phrases)
 
 
-def _resample(image: Tensor, size: Size) -> Tensor:
-    return interpolate(image[None], size, mode="bicubic", antialias=True)[0]
+def _resized(image: Source, size: Size, num_channels: int) -> Tensor:
+    if isinstance(image, Tensor):
+        return resize(image, size)
+    made = strips(_rows(image, num_channels), size_of(image), size)
+    return torch.cat([rows.clamp(-1, 1) for _, rows in made], 1)
 
 
-def _size(image: Tensor) -> Size:
-    return image.shape[-2], image.shape[-1]
+def _rows(image: Source, num_channels: int) -> Callable[[int, int], Tensor]:
+    if isinstance(image, Tensor):
+        return lambda start, stop: image[:, start:stop]
+    return lambda start, stop: to_tensor(image[start:stop], num_channels)
 
 
-def _scaled(size: Size, fit: Fit) -> Size:
-    return size[0] * fit.scale, size[1] * fit.scale
+def _assembled(
+    made: Iterable[tuple[int, Tensor]], size: Size, num_channels: int, dtype: np.dtype[Any] | None
+) -> Source:
+    if dtype is None:
+        return torch.cat([rows for _, rows in made], 1)
+    pixels = np.empty((*size, num_channels), dtype)
+    for start, rows in made:
+        pixels[start : start + rows.shape[1]] = from_tensor(rows, dtype)
+    return pixels
 
 
-def _padded_length(length: int, fit: Fit) -> int:
-    at_least = max(length, fit.smallest)
-    return -(-at_least // fit.multiple) * fit.multiple
-
-
-def _reflect(image: Tensor, top: int, height: int, left: int, width: int) -> Tensor:
-    if _size(image) == (height, width):
-        return image
-    rows = _mirrored(image.shape[1], top, height)
-    columns = _mirrored(image.shape[2], left, width)
-    return image[:, rows[:, None], columns]
-
-
-def _mirrored(length: int, before: int, total: int) -> Tensor:
-    """Return which index each of ``total`` places shows when a line is mirrored at both ends."""
-    if length == 1:
-        return torch.zeros(total, dtype=torch.long)
-    period = 2 * (length - 1)
-    place = (torch.arange(total) - before).remainder(period)
-    return torch.minimum(place, period - place)
+def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from torch import Tensor
 from i2i.data import Layout
 from i2i.engine.inference import reduce, resolve_work_size, translate_batch
 from i2i.errors import RecipeError, suggest
-from i2i.imaging import Picture, contact_sheet, from_tensor, read_picture, to_tensor
+from i2i.imaging import Picture, contact_sheet, from_tensor, read_picture, rgb8, to_tensor
 from i2i.recipe import Recipe
 from i2i.translator import Translator
 from i2i.types import Fit
@@ -33,7 +33,7 @@ def preview_sources(layout: Layout, recipe: Recipe, fit: Fit) -> list[Tensor]:
     work_size = recipe.translate.work_size
     short_side = None if work_size == "trained" else resolve_work_size(work_size, fit)
     paths = layout.preview_pictures(role, recipe.validate_.pictures)
-    pictures = [to_tensor(read_picture(path).pixels, fit.channels_in) for path in paths]
+    pictures = [to_tensor(rgb8(read_picture(path)), fit.channels_in) for path in paths]
     return [reduce(picture, short_side) for picture in pictures]
 
 

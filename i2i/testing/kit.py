@@ -16,7 +16,7 @@ from i2i.testing.training import (
     check_resumes,
     rehearse,
 )
-from i2i.testing.translation import check_model_file, check_translate
+from i2i.testing.translation import check_model_file, check_tiles, check_translate
 from i2i.translator import Translator
 from i2i.types import Batch
 
@@ -42,6 +42,7 @@ def check_translator(
         check_moves(subject, first)
         check_losses(subject)
         check_translate(subject, first.course.translator)
+        check_tiles(subject, first.course.translator)
         check_model_file(subject, first.course.translator)
 
 

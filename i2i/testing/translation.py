@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from i2i.engine.inference import translate_batch
 from i2i.model_file import Header, exported_state, load_model, save_model
 from i2i.plugins import Plugins
 from i2i.testing.subject import Subject, fault, untouched
@@ -20,6 +21,7 @@ from i2i.translator import Translator
 from i2i.types import Fit
 
 TOLERANCE = 1e-5  # of float32 arithmetic in another order
+TILE_TOLERANCE = 2 / 255  # of [-1, 1]
 
 
 def check_translate(subject: Subject, translator: Translator) -> None:
@@ -64,6 +66,30 @@ def pictures(fit: Fit, size: tuple[int, int]) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(2, fit.channels_in, *size, generator=generator) * 2 - 1
     return torch.stack([noise[0], noise[1].sign(), torch.ones_like(noise[0])])
+
+
+def check_tiles(subject: Subject, translator: Translator) -> None:
+    """Check that a picture in tiles equals the picture whole, where ``fit`` allows tiles."""
+    fit = translator.fit
+    if not fit.tiles:
+        return
+    translator.eval()
+    side = max(fit.smallest, 2 * fit.halo + 8 * fit.multiple)
+    image = pictures(fit, (2 * side + 1, 3 * side + fit.multiple + 1))[0]
+    for request in requests(subject.family.Request):
+        whole, tiled = (
+            translate_batch(translator, [image], request, tile=tile)[0] for tile in (None, side)
+        )
+        apart = float((whole - tiled).abs().max())
+        if apart > TILE_TOLERANCE:
+            raise fault(
+                subject.family,
+                "fit",
+                f"allows tiles, but tiles with its halo of {fit.halo} pixels differ by "
+                f"{apart * 127.5:.1f}/255 from the whole picture",
+                "tiles that leave no trace: at most 1/255",
+                "enlarge 'halo', or set tiles=False where a normalisation sees the whole picture",
+            )
 
 
 def _translated(

@@ -27,8 +27,8 @@ def pins() -> dict[str, str]:
 
 
 def requirements() -> set[str]:
-    listed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
-    return {normal(re.match(r"[\w.-]+", each)[0]) for each in listed}
+    listed = sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"])
+    return {normal(re.match(r"[\w.-]+", each)[0]) for each in listed} - {PROJECT["name"]}
 
 
 @pytest.fixture(scope="module")

@@ -490,3 +490,28 @@ class FitForgotten(Tiny):
     def training_step(self, batch, now):
         self.size = batch.images["a"].shape[-1]
         yield from super().training_step(batch, now)
+
+
+class Tiled(Tiny):
+    """Sees two pixels around each, four where it is strong, and says so."""
+
+    halo = 4
+
+    def __init__(self, options):
+        super().__init__(options)
+        layers = [nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 3, 3, padding=1)]
+        self.generator = nn.Sequential(*layers, nn.Tanh())
+
+    @property
+    def fit(self):
+        return Fit(multiple=2, tiles=True, halo=self.halo)
+
+
+class HaloTooSmall(Tiled):
+    halo = 0
+
+
+class TilesUnderANormalisation(Tiled):
+    def translate(self, images, request):
+        normal = nn.functional.instance_norm(images)
+        return super().translate(normal.clamp(-1, 1), request)

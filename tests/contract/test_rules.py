@@ -23,6 +23,7 @@ LEGAL = [
     families.GradientPenalty,
     families.TupleMove,
     families.SharedParameters,
+    families.Tiled,
 ]
 
 
@@ -203,6 +204,8 @@ BROKEN_FAMILIES = [
     (families.KeepsGradient, "translate", ["with a gradient"]),
     (families.LeavesGradients, "translate", ["gives parameters a gradient"]),
     (families.FitPromisesTooMuch, "translate", ["raises RuntimeError on (3, 3, 1, 1)", "'fit'"]),
+    (families.HaloTooSmall, "fit", ["its halo of 0 pixels differ by", "enlarge 'halo'"]),
+    (families.TilesUnderANormalisation, "fit", ["its halo of 4 pixels", "tiles=False"]),
     (families.ExportsTooLittle, "exported", ["does not name all that translate needs"]),
     (families.FitForgotten, "fit", ["trained_size=32", "trained_size=None"]),
 ]

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from i2i.engine.device import choose_device
 from i2i.engine.inference import (
-    finish,
+    begin,
     forward,
     is_out_of_memory,
-    prepare,
     resolve_work_size,
+    size_of,
     translate_batch,
 )
+from i2i.engine.tiles import cut
 from i2i.errors import PluginError, UsageError
 from i2i.translator import Translator
 from i2i.types import Fit, Inputs
@@ -81,6 +82,12 @@ def smooth(height: int, width: int) -> Tensor:
     return (rows * columns).expand(3, -1, -1).clone()
 
 
+def padded(image: Tensor, fit: Fit) -> Tensor:
+    work = begin(image, fit, None, True)
+    (window,) = work.frame.windows(None, fit)
+    return cut(work.source, work.frame, window, 3)
+
+
 @pytest.mark.parametrize("height", range(1, 18))
 @pytest.mark.parametrize("width", [1, 2, 3, 8, 13, 17, 70])
 def test_any_size_comes_back_pixel_for_pixel(height, width):
@@ -99,15 +106,15 @@ def test_a_scale_enlarges_the_picture_and_not_its_padding(size):
 
 def test_padding_repeats_reflection_on_both_sides():
     line = torch.tensor([0.0, 0.1, 0.2]).view(1, 1, 3)
-    padded = prepare(line, Fit(multiple=11), None).padded
+    seen = padded(line, Fit(multiple=11))
     expected = [0.0, 0.1, 0.2, 0.1, 0.0, 0.1, 0.2, 0.1, 0.0, 0.1, 0.2]
-    torch.testing.assert_close(padded[0, 0], torch.tensor(expected))
+    torch.testing.assert_close(seen[0, 0], torch.tensor(expected))
 
 
 def test_a_side_of_one_pixel_repeats_it():
-    padded = prepare(torch.full((3, 1, 2), 0.3), Fit(multiple=4), None).padded
-    assert padded.shape == (3, 4, 4)
-    assert (padded == 0.3).all()
+    seen = padded(torch.full((3, 1, 2), 0.3), Fit(multiple=4))
+    assert seen.shape == (3, 4, 4)
+    assert (seen == 0.3).all()
 
 
 def test_an_exact_size_is_resized_to_and_back():
@@ -122,14 +129,14 @@ def test_an_exact_size_is_resized_to_and_back():
     ("size", "work"), [((100, 60), (67, 40)), ((60, 100), (40, 67)), ((40, 90), (40, 90))]
 )
 def test_the_short_side_is_reduced_and_never_enlarged(size, work):
-    assert prepare(smooth(*size), Fit(), 40).work.shape[1:] == work
-    assert prepare(smooth(20, 30), Fit(), 40).work.shape[1:] == (20, 30)
+    assert size_of(begin(smooth(*size), Fit(), 40, True).source) == work
+    assert size_of(begin(smooth(20, 30), Fit(), 40, True).source) == (20, 30)
 
 
 def test_reduction_does_not_alias():
     # a mean of 4 x 4 pixels of noise has a quarter of its deviation; picking neighbours has 0.65
     noise = grey(160, 160)
-    assert prepare(noise, Fit(), 40).work.std() < 0.4 * noise.std()
+    assert begin(noise, Fit(), 40, True).source.std() < 0.4 * noise.std()
 
 
 @pytest.mark.parametrize("restore", ["detail", "resize"])
@@ -223,9 +230,10 @@ def test_results_are_kept_in_range():
         def translate(self, images, request):
             return images * 9
 
-    prepared = prepare(grey(5, 5), Fit(), None)
-    output = forward(Loud(Fit()), prepared.padded[None], Nothing())[0]
-    assert finish(output, prepared, Fit(), True, None).abs().max() <= 1
+    assert forward(Loud(Fit()), grey(5, 5)[None], Nothing()).abs().max() <= 1
+    for work_size in (3, "native"):
+        (output,) = translate_batch(Loud(Fit()), [grey(5, 5)], Nothing(), work_size=work_size)
+        assert output.abs().max() <= 1
 
 
 def test_trained_is_what_the_family_says_and_an_error_where_it_says_nothing():

@@ -9,7 +9,8 @@ from safetensors.torch import save
 from torch import nn
 
 from i2i.errors import ModelFileError
-from i2i.model_file import Header, load_model, read_header, save_model, write_atomically
+from i2i.files import write_atomically
+from i2i.model_file import Header, load_model, read_header, save_model
 from i2i.plugins import Plugins
 from i2i.translator import Translator
 from i2i.types import Fit, Inputs

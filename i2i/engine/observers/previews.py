@@ -6,9 +6,9 @@ from torch import Tensor
 
 from i2i.engine.preview import preview_sheet
 from i2i.engine.run import Run
+from i2i.files import write_atomically
 from i2i.hookspecs import hookimpl
 from i2i.imaging import encode
-from i2i.model_file import write_atomically
 
 
 class Previews:

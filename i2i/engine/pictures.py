@@ -1,0 +1,371 @@
+"""One picture of a folder job, from its file to the file of its translation."""
+
+import errno
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from i2i.engine.discovery import Plan, Task
+from i2i.engine.inference import (
+    Work,
+    adds_detail,
+    begin,
+    finish,
+    is_out_of_memory,
+    resized_pixels,
+    resolve_work_size,
+)
+from i2i.engine.manifest import Manifest
+from i2i.engine.records import Result, Settings
+from i2i.engine.resample import Size
+from i2i.engine.tiles import Source
+from i2i.errors import I2IError, ImageError
+from i2i.files import write_atomically
+from i2i.imaging import (
+    MAX_PIXELS,
+    Picture,
+    contact_sheet,
+    decode,
+    encode,
+    fill_hidden,
+    holds_16_bits,
+    pillow_unbound,
+    printable,
+    read_bytes,
+    read_picture,
+    refusal,
+    scaled_density,
+    without_gps,
+)
+from i2i.model_file import Model
+from i2i.provenance import COMPOSITE, TRAINED, Provenance, stamp
+from i2i.signing import check_format
+
+_log = logging.getLogger(__name__)
+
+_IF_TOO_LARGE = "raise --max-pixels if the file is to be trusted"
+_NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture that is decoded and waits to be translated."""
+
+    task: Task  # with the output and format that can hold the result
+    name: str
+    sha256: str
+    content: bytes | None  # of its file, where that is signed into the output
+    picture: Picture
+    work: Work
+    dtype: np.dtype[Any]  # of the result's pixels
+    notes: tuple[str, ...]
+    seconds: float
+    cost: int  # bytes, as it was estimated
+
+
+class Pictures:
+    """Opens and writes the pictures of one job; both run in threads."""
+
+    def __init__(self, plan: Plan, model: Model, settings: Settings, manifest: Manifest) -> None:
+        self.plan, self.model, self.settings, self.manifest = plan, model, settings, manifest
+        self.fit = model.translator.fit
+        self.short_side = resolve_work_size(settings.work_size, self.fit)
+        self.request = settings.request.model_dump(mode="json")
+        self.options = settings.options()
+        # Manifests inside an input may say where it was taken
+        self._signs_inputs = settings.signing is not None and not settings.strip_gps
+        self.bug_shown = False
+
+    def open(self, task: Task, cost: int) -> Opened | Result:
+        """Read and decode one picture; a failure, and one done before, become its result."""
+        started = time.monotonic()
+        name = self.plan.name_of(task.output)
+        sha256 = None
+        try:
+            content = read_bytes(task.input)
+            sha256 = hashlib.sha256(content).hexdigest()
+            if kept := self._kept(task, name, sha256):
+                return kept
+            picture = decode(
+                content,
+                str(task.input),
+                self.settings.max_pixels,
+                if_too_large=_IF_TOO_LARGE,
+                frames=self.settings.frames,
+            )
+            begun = self._begun(task, name, sha256, picture, cost, started)
+            return replace(begun, content=content) if self._signs_inputs else begun
+        except Exception as error:
+            return self._failed(task, name, sha256, error, time.monotonic() - started)
+
+    def write(self, opened: Opened, output: Source | Exception, seconds: float) -> Result:
+        """Finish, encode and write one picture."""
+        started = time.monotonic()
+        task = opened.task
+        try:
+            if isinstance(output, Exception):
+                raise output
+            content = self._encoded(opened, output)
+            file = self.plan.name_of(task.output)
+            owned = self.manifest.owns(file) or self.settings.overwrite
+            if not owned and task.output.is_file():
+                raise _in_the_way(task.output)
+            self.manifest.claim(opened.name, file)
+            save(task.output, content)
+        except Exception as error:
+            spent = opened.seconds + seconds + time.monotonic() - started
+            return self._failed(task, opened.name, opened.sha256, error, spent)
+        return self._result(
+            task,
+            opened.name,
+            "done",
+            input_sha256=opened.sha256,
+            output=str(task.output),
+            output_sha256=hashlib.sha256(content).hexdigest(),
+            notes=opened.notes,
+            seconds=opened.seconds + seconds + time.monotonic() - started,
+        )
+
+    def kept(self, task: Task) -> Result | None:
+        """Return the result of a picture that was done before; raises ImageError if unreadable."""
+        name = self.plan.name_of(task.output)
+        if self.manifest.find(name) is None:  # which spares reading it
+            return None
+        return self._kept(task, name, hashlib.sha256(read_bytes(task.input)).hexdigest())
+
+    def unreadable(self, folder: Path, reason: str) -> Result:
+        """Return the result of a folder that could not be looked into."""
+        error = ImageError(
+            f"the folder cannot be read ({reason})",
+            where=str(folder),
+            expected="a readable folder",
+            remedy="correct its permissions, and start the job again",
+        )
+        task = Task(folder, self.plan.out, "")
+        return self._failed(task, "", None, error, 0)
+
+    def _begun(
+        self,
+        task: Task,
+        name: str,
+        sha256: str,
+        picture: Picture,
+        cost: int,
+        started: float,
+    ) -> Opened:
+        pixels = picture.pixels
+        if picture.alpha is not None:
+            pixels = fill_hidden(pixels, picture.alpha)
+        work = begin(pixels, self.fit, self.short_side, self.settings.restore_size)
+        task, notes = self._placed(task, picture, work)
+        sixteen = pixels.dtype == np.uint16 and holds_16_bits(task.format)
+        if pixels.dtype == np.uint16 and not sixteen:
+            notes.append(f"16 bits became 8, as {task.format} holds no more")
+        if picture.is_grey and self.fit.channels_out == 3:
+            notes.append("grey became RGB, as the family's results are")
+        return Opened(
+            task=task,
+            name=name,
+            sha256=sha256,
+            content=None,
+            picture=picture,
+            work=work,
+            dtype=np.dtype(np.uint16 if sixteen else np.uint8),
+            notes=(*picture.notes, *notes),
+            seconds=time.monotonic() - started,
+            cost=cost,
+        )
+
+    def _placed(self, task: Task, picture: Picture, work: Work) -> tuple[Task, list[str]]:
+        """Return the task in a format that can hold the result; raises ImageError for none."""
+        size = self._final_size(work)
+        has_alpha = picture.alpha is not None
+        if self.settings.signing is not None:
+            check_format(task.format, str(task.input))
+        reason = refusal(task.format, size, has_alpha=has_alpha)
+        if reason is None:
+            return task, []
+        if task.fallback is None:
+            raise ImageError(
+                f"{task.format} cannot hold the translation ({reason})",
+                where=str(task.input),
+                expected="a format that can",
+                remedy="choose another with --format, such as png",
+            )
+        note = f"written as PNG, as {task.format} cannot hold it ({reason})"
+        return replace(task, output=task.fallback, format="png"), [note]
+
+    def _final_size(self, work: Work) -> Size:
+        return work.target[0] * self.fit.scale, work.target[1] * self.fit.scale
+
+    def _encoded(self, opened: Opened, output: Source) -> bytes:
+        settings, picture, work = self.settings, opened.picture, opened.work
+        pixels = finish(output, work, self.fit, settings.restore, opened.dtype)
+        assert isinstance(pixels, np.ndarray)
+        alpha = picture.alpha
+        if alpha is not None:
+            alpha = resized_pixels(alpha, self._final_size(work), opened.dtype)
+        metadata = scaled_density(picture.metadata, pixels.shape[0] / picture.size[0])
+        if settings.strip_gps:
+            metadata = without_gps(metadata)
+        provenance = self._provenance(opened)
+        metadata = stamp(metadata, provenance if settings.provenance else None)
+        result = Picture(pixels, alpha, metadata)
+        format_, where = opened.task.format, str(opened.task.input)
+        content = encode(result, format_, where, keep_profile=settings.keep_profile)
+        if settings.signing is None:
+            return content
+        return settings.signing.sign(content, format_, where, provenance, opened.content)
+
+    def _provenance(self, opened: Opened) -> Provenance:
+        header = self.model.header
+        mixed = self.settings.restore == "detail" and adds_detail(opened.work, self.fit)
+        asked = {"request": self.request, "options": self.options}
+        return Provenance(
+            digital_source_type=COMPOSITE if mixed else TRAINED,
+            recipe=self.settings.recipe or "",
+            family=header.family,
+            version=header.distribution,
+            model_sha256=self.model.sha256,
+            request=json.dumps(asked, sort_keys=True),
+            input_sha256=opened.sha256,
+        )
+
+    def _kept(self, task: Task, name: str, sha256: str) -> Result | None:
+        """Return the result of a picture that was done before, where all of it still holds."""
+        record = self.manifest.find(name)
+        if self.settings.overwrite or record is None:
+            return None
+        wanted = {
+            "input_sha256": sha256,
+            "model_sha256": self.model.sha256,
+            "request": self.request,
+            "options": self.options,
+        }
+        if any(record.get(key) != value for key, value in wanted.items()):
+            return None
+        output = self.plan.out / record["file"]
+        try:
+            same = hashlib.sha256(output.read_bytes()).hexdigest() == record["output_sha256"]
+        except OSError:
+            return None
+        if not same:
+            return None
+        return self._result(
+            task,
+            name,
+            "kept",
+            input_sha256=sha256,
+            output=str(output),
+            output_sha256=record["output_sha256"],
+            notes=tuple(record["notes"]),
+        )
+
+    def _failed(
+        self, task: Task, name: str, sha256: str | None, error: Exception, seconds: float
+    ) -> Result:
+        text = printable(self._explain(error, str(task.input)))
+        return self._result(task, name, "failed", input_sha256=sha256, error=text, seconds=seconds)
+
+    def _result(
+        self,
+        task: Task,
+        name: str,
+        status: Literal["done", "kept", "failed"],
+        *,
+        input_sha256: str | None,
+        output: str | None = None,
+        output_sha256: str | None = None,
+        error: str | None = None,
+        notes: tuple[str, ...] = (),
+        seconds: float = 0.0,
+    ) -> Result:
+        return Result(
+            name=name,
+            input=str(task.input),
+            input_sha256=input_sha256,
+            output=output,
+            output_sha256=output_sha256,
+            model_sha256=self.model.sha256,
+            request=self.request,
+            options=self.options,
+            status=status,
+            error=error,
+            notes=notes,
+            seconds=round(seconds, 3),
+        )
+
+    def _explain(self, error: Exception, where: str) -> str:
+        """Return a message that names the picture, whatever kind of error it was."""
+        if isinstance(error, I2IError):
+            text = str(error)
+            return text if text.startswith(where) else f"{where}: {text}"
+        if is_out_of_memory(error):
+            return str(
+                ImageError(
+                    "memory ran out",
+                    where=where,
+                    expected="a picture that fits in memory",
+                    remedy="reduce it with --work-size, or lower --workers",
+                )
+            )
+        if not self.bug_shown:  # a traceback for whoever can repair it, and not one a picture
+            self.bug_shown = True
+            name = printable(where)
+            _log.error("translating %s failed unexpectedly", name, exc_info=error)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        family = self.model.header.family
+        return str(
+            ImageError(
+                f"the family {family!r} failed on it ({reason})",
+                where=where,
+                expected="a translation",
+                remedy=f"report it to the makers of {self.model.header.distribution}",
+            )
+        )
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write a picture's file, with its folder; raises ImageError where that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        full = error.errno in _NO_SPACE
+        raise ImageError(
+            f"cannot be written ({error.strerror or error})",
+            where=str(path),
+            expected="space to write" if full else "a name that is free and may be written",
+            remedy=f"{'free some space, or ' if full else ''}choose another folder with --out",
+        ) from error
+
+
+def make_sheet(results: Sequence[Result], max_pixels: int = MAX_PIXELS) -> Picture:
+    """Return a contact sheet of results that are done, each input left of its output."""
+    with pillow_unbound():
+        pairs = [
+            (
+                read_picture(Path(result.input), max_pixels),
+                # written by us a moment ago, and enlarged by some families
+                read_picture(Path(result.output), 10**12),
+            )
+            for result in results
+            if result.output is not None
+        ]
+    return contact_sheet(pairs)
+
+
+def _in_the_way(path: Path) -> ImageError:
+    return ImageError(
+        "a file that no i2i job wrote is in the way",
+        where=str(path),
+        expected="a name that is free",
+        remedy="move it away, or allow it to be replaced with --overwrite",
+    )
