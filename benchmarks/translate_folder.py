@@ -63,37 +63,37 @@ def gather(photos: Path, source: Path | None, number: int) -> None:
     for index in range(number):
         target = photos / f"{index:05}.jpg"
         if found:
-            shutil.copy(found[index % len(found)], target)
+            source_file = found[index % len(found)]
+            if read_picture(source_file).size != (SIDE, SIDE) or source_file.suffix != ".jpg":
+                sys.exit(f"{source_file}: not a JPEG of {SIDE}x{SIDE}")
+            shutil.copy(source_file, target)
         else:
             pixels = generator.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
             target.write_bytes(encode(Picture(pixels), "jpeg", str(target)))
 
 
 def measure(name: str, options: dict[str, int], photos: Path, out: Path) -> None:
-    """Time the network alone, then the job, and print what came out."""
+    """Time the job, then the network alone, and print what came out."""
     plugins = load_plugins()
     family = plugins.family("cyclegan")
     chosen = family.Options(**options)
     translator = build(family, chosen, seed=0).eval().requires_grad_(False)
     header = Header(family="cyclegan", distribution="benchmark", options=options, request={})
     settings = Settings(family.Request(), num_workers=2)
-    paths = sorted(photos.iterdir())
-    tensors = [to_tensor(rgb8(read_picture(path)), 3)[None] for path in paths[:MOST_HELD]]
-    forward(translator, tensors[0], settings.request)
-
-    started = time.perf_counter()
-    for index in range(len(paths)):
-        forward(translator, tensors[index % MOST_HELD], settings.request)
-    pure = time.perf_counter() - started
-
-    del tensors
     plan = make_plan([photos], out)
     events = Events(plugins, [], print)
+    forward(translator, torch.zeros(1, 3, SIDE, SIDE), settings.request)
     with peak_memory() as peak:
         summary = run_job(plan, Model(translator, header, "0" * 64), settings, events)
     events.close()
     if summary.num_failed or summary.num_done != len(plan.tasks):
         sys.exit(f"{summary.num_failed} pictures failed")
+    paths = sorted(photos.iterdir())
+    tensors = [to_tensor(rgb8(read_picture(path)), 3)[None] for path in paths[:MOST_HELD]]
+    started = time.perf_counter()
+    for index in range(len(paths)):
+        forward(translator, tensors[index % MOST_HELD], settings.request)
+    pure = time.perf_counter() - started
     print(
         f"{name}: network {pure:.1f} s, job {summary.seconds:.1f} s, "
         f"ratio {summary.seconds / pure:.2f}, peak memory {peak[0] / 1e6:.0f} MB above the model"

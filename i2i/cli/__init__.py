@@ -1,6 +1,8 @@
 """The command line: one module a command, imported only when that command is asked for."""
 
 import importlib
+import sys
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -54,6 +56,9 @@ class Commands(click.Group):
         """Run the command; an error of ours is one message, an interruption is status 130."""
         from i2i.switches import damage
 
+        for stream in (sys.stdout, sys.stderr):  # a name may hold what a terminal does not know
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         if wrong := damage():
             click.echo(f"Warning: {wrong}", err=True)
         try:

@@ -3,10 +3,12 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
+
+import click
 
 from i2i.errors import UsageError
 from i2i.hookspecs import hookimpl
@@ -25,6 +27,7 @@ class Console:
 
     def __init__(self, progress: "Progress", total: int, report: TextIO | None) -> None:
         self._progress, self._report = progress, report
+        self.report_failed = self._begun = False
         self._bar = progress.add_task("translating", total=total)
         self.first_done: list[Result] = []
 
@@ -37,15 +40,30 @@ class Console:
         elif len(self.first_done) < _SHEET_PAIRS:
             self.first_done.append(result)
         if self._report is not None:
-            self._report.write(f"{result.to_json()}\n")
-            self._report.flush()
+            self._write(self._report, result)
 
     def warn(self, text: str) -> None:
         """Print a warning above the bar."""
         self._print(f"Warning: {text}")
 
+    def _write(self, report: TextIO, result: "Result") -> None:
+        try:
+            if not self._begun:
+                with suppress(OSError):  # a pipe or a device keeps nothing
+                    report.truncate(0)
+                self._begun = True
+            report.write(f"{result.to_json()}\n")
+            report.flush()
+        except OSError as error:  # a full disk must not end the job
+            self._report, self.report_failed = None, True
+            self.warn(f"the report cannot be written ({error.strerror}) and ends here")
+            with suppress(OSError):
+                report.close()
+
     def _print(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(
+            text, markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
 
 
 @contextmanager
@@ -62,7 +80,8 @@ def watching(total: int, report: Path | None) -> Iterator[Console]:
         file = None
         if report is not None:
             try:
-                file = stack.enter_context(report.open("w", encoding="utf-8"))
+                # Emptied once the job has begun: another one may be writing into it till then
+                file = stack.enter_context(report.open("a", encoding="utf-8"))
             except OSError as error:
                 raise UsageError(
                     f"the report cannot be written ({error.strerror})",
@@ -85,6 +104,8 @@ class Interrupt:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        message = "stopping after the pictures under way; once more to stop at once"
+        click.echo(message, err=True)
 
 
 @contextmanager

@@ -186,7 +186,7 @@ def _translate(context: click.Context, arguments: _Arguments) -> int:
         format_=arguments.format_,
         keep_extension=arguments.keep_extension,
         reserved=reserved,
-        kept=chosen.files | _named(arguments),
+        kept=chosen.files | _read_only(arguments),
     )
     if arguments.dry_run:
         return _forecast(plan, chosen, settings)
@@ -203,7 +203,11 @@ def _run(
     from i2i.cli.progress import interruptible, watching
     from i2i.engine.events import Events
     from i2i.engine.job import run_job
+    from i2i.imaging import printable
 
+    for folder in plan.left_out:
+        name = printable(folder)
+        click.echo(f"{name}: left out, as it holds the outputs of another job", err=True)
     total = len(plan.tasks) + len(plan.unreadable)
     with watching(total, arguments.report) as console, interruptible() as interrupt:
         events = Events(plugins, [console], console.warn)
@@ -211,7 +215,7 @@ def _run(
             summary = run_job(plan, chosen.model, settings, events, lambda: interrupt.requested)
         finally:
             events.close()
-    failed = summary.num_failed > 0
+    failed = summary.num_failed > 0 or console.report_failed
     if arguments.sheet and console.first_done:
         failed |= not _write_sheet(arguments.out, console.first_done, settings)
     for line in _describe(summary, arguments.out):
@@ -238,9 +242,9 @@ def _forecast(plan: "Plan", chosen: "Chosen", settings: "Settings") -> int:
     click.echo(
         f"{counts['translate']} to translate ({num_pixels / 1e6:,.1f} megapixels), "
         f"{counts['kept']} done before, {counts['in the way']} whose place holds a file that no "
-        f"job wrote, {counts['unreadable']} unreadable, {plan.num_skipped} skipped"
+        f"job wrote, {counts['fail']} that would fail, {plan.num_skipped} skipped"
     )
-    return 1 if counts["in the way"] or counts["unreadable"] else 0
+    return 1 if counts["in the way"] or counts["fail"] else 0
 
 
 def _settings(arguments: _Arguments, chosen: "Chosen") -> "Settings":
@@ -273,10 +277,17 @@ def _settings(arguments: _Arguments, chosen: "Chosen") -> "Settings":
     )
 
 
-def _named(arguments: _Arguments) -> dict[Path, str]:
-    """Return the files that the command reads, each with its name in messages."""
-    named = {"the certificate": arguments.c2pa_certificate, "the key": arguments.c2pa_key}
-    return {path: name for name, path in named.items() if path is not None}
+def _read_only(arguments: _Arguments) -> dict[Path, str]:
+    """Return further files that nothing may overwrite, each with its name in messages."""
+    from i2i.engine import manifest
+
+    named = {
+        arguments.c2pa_certificate: "the certificate",
+        arguments.c2pa_key: "the key",
+        arguments.out / manifest.NAME: "the job's manifest",
+        arguments.out / manifest.LOCK: "the job's lock",
+    }
+    return {path: name for path, name in named.items() if path is not None}
 
 
 def _signing(certificate: Path | None, key: Path | None) -> "Signing | None":

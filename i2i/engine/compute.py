@@ -29,6 +29,7 @@ class Computer:
         self.fit = translator.fit
         self.batch_size = settings.batch_size
         self.tile = settings.tile if isinstance(settings.tile, int) else None
+        self._shortest = max(_SHORTEST_TILE, 4 * self.fit.halo)  # below, halos are the most of it
         self._need: float | None = None
         self._measured = False
 
@@ -76,7 +77,8 @@ class Computer:
     def _prepare(self, works: Sequence[Work]) -> None:
         """Choose a tile for a large picture, or refuse one that memory cannot take whole."""
         height, width = works[0].frame.padded
-        large = height * width > _LARGE and self.fit.exact_size is None
+        together = min(len(works), self.batch_size)
+        large = together * height * width > _LARGE and self.fit.exact_size is None
         if not large or self.settings.device.type != "cpu":
             if self.fit.tiles and self.settings.tile == "auto" and self.tile is None:
                 self.tile = _LONGEST_TILE
@@ -87,9 +89,9 @@ class Computer:
         memory = available()
         if self.fit.tiles and self.settings.tile == "auto":
             side = math.isqrt(int(memory * _SHARE / (need * self.batch_size)))
-            self.tile = max(_SHORTEST_TILE, min(side, self.tile or _LONGEST_TILE))
+            self.tile = max(self._shortest, min(side, self.tile or _LONGEST_TILE))
         elif not self.fit.tiles or self.tile is None:
-            needed = need * height * width * min(len(works), self.batch_size)
+            needed = need * height * width * together
             if needed > memory:
                 if len(works) > 1:
                     raise MemoryError
@@ -111,11 +113,11 @@ class Computer:
         """Halve the batch of tiles, then the tile; False where neither goes."""
         if not self.fit.tiles or self.settings.tile == "off":
             return False
-        if self.batch_size > 1:
+        if self.batch_size > 1 and len(work.frame.windows(self.tile, self.fit)) > 1:
             self.batch_size //= 2
             return True
         tile = min(self.tile or max(work.frame.padded), max(work.frame.padded))
-        if tile // 2 < _SHORTEST_TILE:
+        if tile // 2 < self._shortest:
             return False
         self.tile = tile // 2
         return True

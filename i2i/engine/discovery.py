@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from i2i.engine import manifest
 from i2i.errors import UsageError
 from i2i.imaging import format_for_suffix, has_picture_suffix, printable, suffix_for_format
 
@@ -27,13 +28,16 @@ class Task:
 class Plan:
     """All pictures of a job, in a fixed order, and what of its folders is none.
 
-    ``unreadable`` are folders that could not be looked into, each with the reason.
+    ``unreadable`` are folders that could not be looked into, each with the reason; ``left_out``
+    those that hold the outputs of other jobs.
     """
 
     out: Path
     tasks: tuple[Task, ...]
     num_skipped: int
     unreadable: tuple[tuple[Path, str], ...] = ()
+    left_out: tuple[Path, ...] = ()
+    extras: tuple[Path, ...] = ()  # further files in ``out`` that the job writes
 
     def name_of(self, path: Path) -> str:
         """Return an output's name in the manifest: relative to ``out``, with slashes."""
@@ -64,26 +68,25 @@ def make_plan(
     """Decide what becomes what: files as named, folders with their sub-folders kept under ``out``.
 
     In folders, hidden files and files without a picture's extension are counted as skipped; ``out``
-    itself is left out where it lies inside. Links to folders are followed, each folder once, as in
-    training; one that cannot be read is left to the caller to name. ``format_`` overrides each
-    input's own format. ``reserved`` are further files that the job writes, and ``kept`` those that
-    it reads, each with its name in messages. Raises UsageError where an input is missing, nothing
-    is found, two outputs would be one file, or one would overwrite what is read.
+    itself and the outputs of other jobs are left out where they lie inside. Links to folders are
+    followed, each folder once; one that cannot be read is left to the caller to name. ``format_``
+    overrides each input's own format. ``reserved`` are further files that the job writes, and
+    ``kept`` those that it reads, each with its name in messages. Raises UsageError where an input
+    is missing, nothing is found, two outputs would be one file, or one would overwrite what is
+    read.
     """
     tasks: list[Task] = []
-    unreadable: list[tuple[Path, str]] = []
+    walk = _Walk(_real(out))
     num_skipped = 0
     for given in inputs:
-        if not given.exists():
+        if not os.path.exists(given):  # noqa: PTH110 - Path.exists raises for names too long
             raise UsageError(
                 "there is no such file or folder",
                 where=printable(given),
                 expected="a picture or a folder of pictures",
                 remedy="check the path",
             )
-        found = iter([(given, Path(given.name))])
-        if given.is_dir():
-            found = _walk(given, out, unreadable)
+        found = walk.files(given) if given.is_dir() else iter([(given, Path(given.name))])
         for path, relative in found:
             named = not given.is_dir()
             if not named and (path.name.startswith(".") or not has_picture_suffix(path)):
@@ -92,7 +95,7 @@ def make_plan(
             chosen = format_ or format_for_suffix(path.suffix)
             name = _output_name(relative, chosen, keep_extension)
             tasks.append(Task(path, out / name, chosen))
-    if not tasks and not unreadable:
+    if not tasks and not walk.unreadable:
         raise UsageError(
             f"there are no pictures ({num_skipped} other files)",
             where=", ".join(map(printable, inputs)),
@@ -102,29 +105,50 @@ def make_plan(
     chosen_tasks = _checked(tasks, reserved or {}, kept or {})
     if format_ is None:
         chosen_tasks = _with_fallbacks(chosen_tasks, [*(reserved or {}), *(kept or {})])
-    return Plan(out, chosen_tasks, num_skipped, tuple(unreadable))
+    return Plan(
+        out,
+        chosen_tasks,
+        num_skipped,
+        tuple(walk.unreadable),
+        tuple(walk.left_out),
+        tuple(path for path in reserved or {} if path.is_relative_to(out)),
+    )
 
 
-def _walk(
-    folder: Path, out: Path, unreadable: list[tuple[Path, str]]
-) -> Iterator[tuple[Path, Path]]:
-    """Yield each file of a folder with its relative path, in the order of the names."""
+@dataclass
+class _Walk:
+    """Walks through folders, and remembers what it left out."""
 
-    def leave_out(error: OSError) -> None:
-        unreadable.append((Path(error.filename), error.strerror or str(error)))
+    out: Path  # behind its links
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    left_out: list[Path] = field(default_factory=list)
 
-    excluded = None if folder.resolve().is_relative_to(out.resolve()) else out.resolve()
-    seen = set()
-    for name, folders, files in os.walk(folder, onerror=leave_out, followlinks=True):
-        parent = Path(name)
-        real = parent.resolve()
-        if real in seen or (excluded is not None and real.is_relative_to(excluded)):
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
-        for file in sorted(files):
-            yield parent / file, (parent / file).relative_to(folder)
+    def files(self, folder: Path) -> Iterator[tuple[Path, Path]]:
+        """Yield each file of a folder with its relative path, in the order of the names."""
+        excluded = None if _real(folder).is_relative_to(self.out) else self.out
+        seen: set[Path] = set()
+        for name, folders, files in os.walk(folder, onerror=self._skip, followlinks=True):
+            parent = Path(name)
+            real = _real(parent)
+            others = parent != folder and real != self.out and manifest.NAME in files
+            if others:
+                self.left_out.append(parent)
+            if others or real in seen or (excluded and real.is_relative_to(excluded)):
+                folders.clear()
+                continue
+            seen.add(real)
+            shown = [each for each in folders if not each.startswith(".")]
+            # A folder keeps its own name, not that of a link to it
+            folders[:] = sorted(shown, key=lambda each: ((parent / each).is_symlink(), each))
+            for file in sorted(files):
+                yield parent / file, (parent / file).relative_to(folder)
+
+    def _skip(self, error: OSError) -> None:
+        self.unreadable.append((Path(error.filename), error.strerror or str(error)))
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
 
 
 def _output_name(relative: Path, format_: str, keep_extension: bool) -> Path:

@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from i2i.engine.resample import Size, resize, strips
+from i2i.engine.resample import Size, strips
 from i2i.engine.tiles import Canvas, Frame, Source, cut, frame
 from i2i.errors import ImageError, PluginError, UsageError
 from i2i.imaging import Pixels, from_tensor, to_tensor
@@ -122,7 +122,8 @@ def begin(image: Source, fit: Fit, short_side: int | None, restore_size: bool) -
 
 def reduce(image: Tensor, short_side: int | None) -> Tensor:
     """Resize (C, H, W) so that its short side is ``short_side``; smaller ones stay as they are."""
-    return resize(image, reduced_size(size_of(image), short_side))
+    size = reduced_size(size_of(image), short_side)
+    return image if size == size_of(image) else _resized(image, size, image.shape[0])
 
 
 def reduced_size(size: Size, short_side: int | None) -> Size:
@@ -146,7 +147,7 @@ def translate_works(
     Only one batch of windows is float32 at a time where a picture is neither resized nor asked for
     as float32 (``dtypes`` None).
     """
-    side = tile if fit.tiles else None
+    side = tile if fit.tiles and fit.exact_size is None else None
     canvases = [
         Canvas(work.frame, fit, None if work.resized else dtype)
         for work, dtype in zip(works, dtypes, strict=True)
@@ -262,15 +263,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     phrases = (
         *("can't allocate memory", "not enough memory", "out of memory", "failed to allocate"),
         "could not create a primitive",  # oneDNN, where it has no room for its workspace
+        "alloc_failed",  # of cuBLAS and cuDNN
     )
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in phrases)
 
 
 def _resized(image: Source, size: Size, num_channels: int) -> Tensor:
-    if isinstance(image, Tensor):
-        return resize(image, size)
     made = strips(_rows(image, num_channels), size_of(image), size)
-    return torch.cat([rows.clamp(-1, 1) for _, rows in made], 1)
+    result = _assembled(((at, rows.clamp(-1, 1)) for at, rows in made), size, num_channels, None)
+    assert isinstance(result, Tensor)
+    return result
 
 
 def _rows(image: Source, num_channels: int) -> Callable[[int, int], Tensor]:
@@ -283,7 +285,10 @@ def _assembled(
     made: Iterable[tuple[int, Tensor]], size: Size, num_channels: int, dtype: np.dtype[Any] | None
 ) -> Source:
     if dtype is None:
-        return torch.cat([rows for _, rows in made], 1)
+        whole = torch.empty(num_channels, *size)
+        for start, rows in made:
+            whole[:, start : start + rows.shape[1]] = rows
+        return whole
     pixels = np.empty((*size, num_channels), dtype)
     for start, rows in made:
         pixels[start : start + rows.shape[1]] = from_tensor(rows, dtype)

@@ -9,12 +9,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from i2i.engine.compute import Computer
 from i2i.engine.discovery import Plan, Task
 from i2i.engine.events import Events
+from i2i.engine.inference import reduced_size, resolve_work_size
 from i2i.engine.manifest import Manifest, open_manifest
 from i2i.engine.memory import available
 from i2i.engine.pictures import Opened, Pictures
@@ -45,7 +47,7 @@ def run_job(
     one picture is in its result.
     """
     started = time.monotonic()
-    _check_channels(model)
+    check_family(model, settings)
     _make_folder(plan)
     model.translator.to(settings.device)
     counts: Counter[str] = Counter()
@@ -59,7 +61,10 @@ def run_job(
             _refuse_foreign(plan, manifest)
         for file in manifest.unfinished():
             for leftover in leftovers(plan.out / file):
-                leftover.unlink(missing_ok=True)
+                with suppress(OSError):  # untidy, and no reason to stop
+                    leftover.unlink()
+        for path in plan.extras:
+            manifest.claim(plan.name_of(path), plan.name_of(path))
         job = _Job(plan, model, settings, manifest)
         record = _Recorder(plan, manifest, events)
         for result in job.results(done_early):
@@ -178,7 +183,12 @@ class _Job:
             height, width = picture_size(task.input)
         except I2IError:
             return 0  # it will say so when it is read
-        return height * width * _BYTES_A_PIXEL * (1 + self.fit.scale**2) // 2
+        enlarged = 1 + self.fit.scale**2
+        cost = height * width * _BYTES_A_PIXEL * enlarged // 2
+        seen = self.fit.exact_size or reduced_size((height, width), self.pictures.short_side)
+        if seen != (height, width):  # it waits in float32, and so does its result
+            cost += seen[0] * seen[1] * 4 * 3 * enlarged
+        return cost
 
     def _budget(self) -> int:
         return int((available() + self.under_way) * _SHARE)
@@ -213,19 +223,19 @@ def _refuse_foreign(plan: Plan, manifest: Manifest) -> None:
     if foreign:
         more = f" (and {len(foreign) - 1} other files)" if len(foreign) > 1 else ""
         raise UsageError(
-            f"no i2i job wrote this file{more}, and a translation would replace it",
-            where=printable(foreign[0].output),
+            f"no i2i job wrote this file{more}, and an output would replace it",
+            where=printable(foreign[0]),
             expected="names that are free, or outputs of an earlier job",
             remedy="choose another folder with --out, or allow it with --overwrite",
         )
 
 
-def foreign_files(plan: Plan, manifest: Manifest) -> list[Task]:
-    """Return the tasks whose output exists and was written by no job."""
+def foreign_files(plan: Plan, manifest: Manifest) -> list[Path]:
+    """Return the places of outputs that hold a file which no job wrote."""
     return [
-        task
-        for task in plan.tasks
-        if task.output.is_file() and not manifest.owns(plan.name_of(task.output))
+        path
+        for path in (*(task.output for task in plan.tasks), *plan.extras)
+        if path.is_file() and not manifest.owns(plan.name_of(path))
     ]
 
 
@@ -249,8 +259,10 @@ class _Recorder:
                 )
 
 
-def _check_channels(model: Model) -> None:
+def check_family(model: Model, settings: Settings) -> None:
+    """Raise UsageError for a family that no picture file can be given to, or not in this size."""
     fit = model.translator.fit
+    resolve_work_size(settings.work_size, fit)
     if not {fit.channels_in, fit.channels_out} <= {1, 3}:
         raise UsageError(
             f"it takes {fit.channels_in} channels and returns {fit.channels_out}",

@@ -1,11 +1,14 @@
 """What a folder job has done, kept beside its outputs so that a killed one goes on.
 
 ``OUT/.i2i-job.jsonl`` holds a line of JSON a picture, written once its output lies in its place,
-and before that a line that claims the output's name. Only the last line a picture counts. A torn
-last line, of a job that was killed as it wrote, is cut off.
+and before that a line that claims the output's name. The last line of a picture that was done tells
+what its output holds, also when a later job failed on it. A torn last line, of a job that was killed
+as it wrote, is cut off.
 """
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
@@ -21,6 +24,11 @@ from i2i.imaging import printable
 NAME = ".i2i-job.jsonl"
 LOCK = ".i2i-job.lock"
 
+_KEPT = (
+    *("input", "input_sha256", "file", "output_sha256", "model_sha256"),
+    *("request", "options", "notes"),
+)
+
 
 class Manifest:
     """The records of the jobs that wrote into a folder, and the file that further ones go to."""
@@ -33,7 +41,8 @@ class Manifest:
         self._torn = ""
         self._lock = Lock()
         for line in content.splitlines():
-            with suppress(ValueError, KeyError, TypeError):  # damaged: its picture is done again
+            # A damaged line is no record: its picture is done again
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 self._take(json.loads(line))
 
     def find(self, name: str) -> Mapping[str, Any] | None:
@@ -41,16 +50,21 @@ class Manifest:
         return self._records.get(name)
 
     def owns(self, file: str) -> bool:
-        """Whether ``file``, relative to the folder, was written by a job that kept this."""
-        return file in self._owned
+        """Whether ``file``, relative to the folder, is a job's: written, or about to be."""
+        return file in self._owned or file in self._unfinished.values()
 
     def unfinished(self) -> list[str]:
         """Return the files, relative to the folder, that a job was killed over."""
         return list(self._unfinished.values())
 
     def claim(self, name: str, file: str) -> None:
-        """Say that ``file`` is about to be written for the picture called ``name``."""
+        """Say that ``file`` is about to be written for the picture called ``name``.
+
+        It is on the disk before the file can be, or a power cut would leave one without an owner.
+        """
         self._add({"name": name, "file": file, "status": "writing"})
+        assert self._file is not None
+        os.fsync(self._file.fileno())
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Add the record of a picture; it has a name, a status, and the file that it was."""
@@ -62,20 +76,19 @@ class Manifest:
         with self._lock:  # claims come from the threads that write
             content = f"{self._torn}{line}\n".encode()
             self._torn = "\n"  # should this one be cut short, by a full disk
-            if self._file.write(content) == len(content):
-                self._torn = ""
+            if self._file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._torn = ""
             self._take(record)
 
     def _take(self, record: Mapping[str, Any]) -> None:
-        name = record["name"]
-        self._records.pop(name, None)
+        name, file, status = record["name"], record["file"], record["status"]
+        if status == "done":
+            self._records[name] = {key: record[key] for key in _KEPT}
+            self._owned.add(file)
         self._unfinished.pop(name, None)
-        if record["file"] is not None:
-            self._owned.add(record["file"])
-        if record["status"] == "done":
-            self._records[name] = record
-        elif record["status"] == "writing":
-            self._unfinished[name] = record["file"]
+        if status == "writing":
+            self._unfinished[name] = file
 
 
 def read_manifest(out: Path) -> Manifest:

@@ -1,7 +1,7 @@
 """How much memory there is, and how much of it a family needs a pixel."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,42 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _PRIMITIVES = 1.5  # convolutions reorder and unfold what they read, out of our sight
 
-_GROUPS = (
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat",
-     "total_inactive_file"),
-)  # fmt: skip
+# Limit, usage and reclaimable bytes of a control group, of version 2 and of version 1.
+_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
-def available(groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return how many bytes can be had without swapping, by the machine and its control group."""
+def available(mount: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Return how many bytes can be had without swapping, by the machine and its control groups."""
     found = [int(psutil.virtual_memory().available)]
-    for limit_file, usage_file, statistics_file, reclaimable in _GROUPS:
-        try:
-            limit = int((groups / limit_file).read_text())
-            usage = int((groups / usage_file).read_text())
-            statistics = (groups / statistics_file).read_text().split()
-        except (OSError, ValueError):  # no such group, or one without a limit: "max"
-            continue
-        cache = int(statistics[statistics.index(reclaimable) + 1])
-        found.append(max(0, limit - usage + cache))
+    for group in _groups(mount, own):
+        for limit_file, usage_file, reclaimable in _FILES:
+            try:
+                limit = int((group / limit_file).read_text())
+                usage = int((group / usage_file).read_text())
+                statistics = (group / "memory.stat").read_text().split()
+                cache = int(statistics[statistics.index(reclaimable) + 1])
+            except (OSError, ValueError):  # no such group, or one without a limit: "max"
+                continue
+            found.append(max(0, limit - usage + cache))
     return min(found)
+
+
+def _groups(mount: Path, own: Path) -> Iterator[Path]:
+    """Yield our control group and those around it: each may have a limit."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            group = mount / controllers / path.strip("/")
+            while group.is_relative_to(mount):
+                yield group
+                group = group.parent
 
 
 def bytes_a_pixel(run: Callable[[Tensor], Tensor], image: Tensor) -> float:

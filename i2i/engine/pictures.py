@@ -19,10 +19,11 @@ from i2i.engine.inference import (
     begin,
     finish,
     is_out_of_memory,
+    reduced_size,
     resized_pixels,
     resolve_work_size,
 )
-from i2i.engine.manifest import Manifest
+from i2i.engine.manifest import NAME, Manifest
 from i2i.engine.records import Result, Settings
 from i2i.engine.resample import Size
 from i2i.engine.tiles import Source
@@ -50,7 +51,7 @@ from i2i.signing import check_format
 
 _log = logging.getLogger(__name__)
 
-_IF_TOO_LARGE = "raise --max-pixels if the file is to be trusted"
+IF_TOO_LARGE = "raise --max-pixels if the file is to be trusted"
 _NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 
@@ -97,7 +98,7 @@ class Pictures:
                 content,
                 str(task.input),
                 self.settings.max_pixels,
-                if_too_large=_IF_TOO_LARGE,
+                if_too_large=IF_TOO_LARGE,
                 frames=self.settings.frames,
             )
             begun = self._begun(task, name, sha256, picture, cost, started)
@@ -113,11 +114,8 @@ class Pictures:
             if isinstance(output, Exception):
                 raise output
             content = self._encoded(opened, output)
-            file = self.plan.name_of(task.output)
-            owned = self.manifest.owns(file) or self.settings.overwrite
-            if not owned and task.output.is_file():
-                raise _in_the_way(task.output)
-            self.manifest.claim(opened.name, file)
+            self._check_free(task.output)
+            self._claim(opened.name, task.output)
             save(task.output, content)
         except Exception as error:
             spent = opened.seconds + seconds + time.monotonic() - started
@@ -139,6 +137,28 @@ class Pictures:
         if self.manifest.find(name) is None:  # which spares reading it
             return None
         return self._kept(task, name, hashlib.sha256(read_bytes(task.input)).hexdigest())
+
+    def placed(self, task: Task, size: Size, *, has_alpha: bool) -> tuple[Task, list[str]]:
+        """Return the task in a format that can hold its result, and what is to be said of it.
+
+        ``size`` is the picture's. Raises ImageError where no format can, or the place is taken.
+        """
+        if self.settings.signing is not None:
+            check_format(task.format, str(task.input))
+        reason = refusal(task.format, self._final_size(size), has_alpha=has_alpha)
+        notes = []
+        if reason is not None:
+            if task.fallback is None:
+                raise ImageError(
+                    f"{task.format} cannot hold the translation ({reason})",
+                    where=str(task.input),
+                    expected="a format that can",
+                    remedy="choose another with --format, such as png",
+                )
+            notes.append(f"written as PNG, as {task.format} cannot hold it ({reason})")
+            task = replace(task, output=task.fallback, format="png")
+        self._check_free(task.output)
+        return task, notes
 
     def unreadable(self, folder: Path, reason: str) -> Result:
         """Return the result of a folder that could not be looked into."""
@@ -164,7 +184,7 @@ class Pictures:
         if picture.alpha is not None:
             pixels = fill_hidden(pixels, picture.alpha)
         work = begin(pixels, self.fit, self.short_side, self.settings.restore_size)
-        task, notes = self._placed(task, picture, work)
+        task, notes = self.placed(task, picture.size, has_alpha=picture.alpha is not None)
         sixteen = pixels.dtype == np.uint16 and holds_16_bits(task.format)
         if pixels.dtype == np.uint16 and not sixteen:
             notes.append(f"16 bits became 8, as {task.format} holds no more")
@@ -183,27 +203,29 @@ class Pictures:
             cost=cost,
         )
 
-    def _placed(self, task: Task, picture: Picture, work: Work) -> tuple[Task, list[str]]:
-        """Return the task in a format that can hold the result; raises ImageError for none."""
-        size = self._final_size(work)
-        has_alpha = picture.alpha is not None
-        if self.settings.signing is not None:
-            check_format(task.format, str(task.input))
-        reason = refusal(task.format, size, has_alpha=has_alpha)
-        if reason is None:
-            return task, []
-        if task.fallback is None:
-            raise ImageError(
-                f"{task.format} cannot hold the translation ({reason})",
-                where=str(task.input),
-                expected="a format that can",
-                remedy="choose another with --format, such as png",
-            )
-        note = f"written as PNG, as {task.format} cannot hold it ({reason})"
-        return replace(task, output=task.fallback, format="png"), [note]
+    def _final_size(self, size: Size) -> Size:
+        """Return the size of the translation of a picture of this size."""
+        if not self.settings.restore_size:
+            size = reduced_size(size, self.short_side)
+        return size[0] * self.fit.scale, size[1] * self.fit.scale
 
-    def _final_size(self, work: Work) -> Size:
-        return work.target[0] * self.fit.scale, work.target[1] * self.fit.scale
+    def _check_free(self, output: Path) -> None:
+        """Raise ImageError where what lies in an output's place must stay there."""
+        owned = self.manifest.owns(self.plan.name_of(output)) or self.settings.overwrite
+        if output.is_dir() or (output.is_file() and not owned):
+            kind = "folder" if output.is_dir() else "file that no i2i job wrote"
+            raise ImageError(
+                f"a {kind} is in the way",
+                where=str(output),
+                expected="a name that is free",
+                remedy="move it away, choose another folder with --out, or use --overwrite",
+            )
+
+    def _claim(self, name: str, output: Path) -> None:
+        try:
+            self.manifest.claim(name, self.plan.name_of(output))
+        except OSError as error:
+            raise unwritten(self.plan.out / NAME, error) from error
 
     def _encoded(self, opened: Opened, output: Source) -> bytes:
         settings, picture, work = self.settings, opened.picture, opened.work
@@ -211,7 +233,7 @@ class Pictures:
         assert isinstance(pixels, np.ndarray)
         alpha = picture.alpha
         if alpha is not None:
-            alpha = resized_pixels(alpha, self._final_size(work), opened.dtype)
+            alpha = resized_pixels(alpha, self._final_size(picture.size), opened.dtype)
         metadata = scaled_density(picture.metadata, pixels.shape[0] / picture.size[0])
         if settings.strip_gps:
             metadata = without_gps(metadata)
@@ -243,13 +265,17 @@ class Pictures:
         record = self.manifest.find(name)
         if self.settings.overwrite or record is None:
             return None
+        places = [self.plan.name_of(each) for each in (task.output, task.fallback) if each]
         wanted = {
             "input_sha256": sha256,
             "model_sha256": self.model.sha256,
             "request": self.request,
             "options": self.options,
         }
-        if any(record.get(key) != value for key, value in wanted.items()):
+        different = any(record[key] != value for key, value in wanted.items())
+        if different or record["file"] not in places:
+            if record["input_sha256"] != sha256:
+                self._check_same_input(task, Path(record["input"]))
             return None
         output = self.plan.out / record["file"]
         try:
@@ -267,6 +293,20 @@ class Pictures:
             output_sha256=record["output_sha256"],
             notes=tuple(record["notes"]),
         )
+
+    def _check_same_input(self, task: Task, before: Path) -> None:
+        """Raise ImageError where a place holds the translation of another picture that exists."""
+        try:
+            other = not before.samefile(task.input)
+        except OSError:  # it is no more: this one has taken its place
+            return
+        if other:
+            raise ImageError(
+                f"its place holds the translation of another picture, {before}",
+                where=str(task.input),
+                expected="one folder of outputs for each folder of inputs",
+                remedy="choose another folder with --out, or use --overwrite",
+            )
 
     def _failed(
         self, task: Task, name: str, sha256: str | None, error: Exception, seconds: float
@@ -338,13 +378,18 @@ def save(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:
-        full = error.errno in _NO_SPACE
-        raise ImageError(
-            f"cannot be written ({error.strerror or error})",
-            where=str(path),
-            expected="space to write" if full else "a name that is free and may be written",
-            remedy=f"{'free some space, or ' if full else ''}choose another folder with --out",
-        ) from error
+        raise unwritten(path, error) from error
+
+
+def unwritten(path: Path, error: OSError) -> ImageError:
+    """Return the error for a file that cannot be written."""
+    full = error.errno in _NO_SPACE
+    return ImageError(
+        f"cannot be written ({error.strerror or error})",
+        where=str(path),
+        expected="space to write" if full else "a name that is free and may be written",
+        remedy=f"{'free some space, or ' if full else ''}choose another folder with --out",
+    )
 
 
 def make_sheet(results: Sequence[Result], max_pixels: int = MAX_PIXELS) -> Picture:
@@ -360,12 +405,3 @@ def make_sheet(results: Sequence[Result], max_pixels: int = MAX_PIXELS) -> Pictu
             if result.output is not None
         ]
     return contact_sheet(pairs)
-
-
-def _in_the_way(path: Path) -> ImageError:
-    return ImageError(
-        "a file that no i2i job wrote is in the way",
-        where=str(path),
-        expected="a name that is free",
-        remedy="move it away, or allow it to be replaced with --overwrite",
-    )

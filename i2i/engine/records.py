@@ -1,5 +1,6 @@
 """What a folder job is asked for, and what it says of each picture and of all."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -47,7 +48,8 @@ class Settings:
             *("work_size", "restore_size", "restore", "precision"),
             *("keep_profile", "strip_gps", "provenance", "recipe"),
         )
-        return {name: getattr(self, name) for name in names} | {"signed": bool(self.signing)}
+        signed = None if self.signing is None else hashlib.sha256(self.signing.chain).hexdigest()
+        return {name: getattr(self, name) for name in names} | {"signed": signed}
 
 
 @dataclass(frozen=True)

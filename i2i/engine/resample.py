@@ -16,24 +16,13 @@ Size = tuple[int, int]  # height and width in pixels
 _STRIP_VALUES = 2**23  # of float32, read and made at once
 
 
-def resize(image: Tensor, size: Size) -> Tensor:
-    """Resize (C, H, W) in [-1, 1] and keep it in [-1, 1]."""
-    same = (image.shape[-2], image.shape[-1]) == size
-    return image if same else resample(image, size).clamp(-1, 1)
-
-
-def resample(image: Tensor, size: Size) -> Tensor:
-    """Resize (C, H, W) of any values, which may overshoot at edges."""
-    return interpolate(image[None], size, mode="bicubic", antialias=True)[0]
-
-
 def strips(
     read: Callable[[int, int], Tensor], size: Size, target: Size
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (first row, (C, rows, W') float32) of a picture resized from ``size`` to ``target``.
 
-    ``read(start, stop)`` returns those rows of the picture, (C, stop - start, W). Equals
-    ``resample`` of the whole within rounding.
+    ``read(start, stop)`` returns those rows of the picture, (C, stop - start, W). Values may
+    overshoot at edges.
     """
     height, width = target
     longest = max(width, size[1])
@@ -66,7 +55,10 @@ def axis_weights(length: int, target: int, start: int, stop: int) -> tuple[int, 
 
 
 def _across(rows: Tensor, width: int) -> Tensor:
-    return rows if rows.shape[2] == width else resample(rows, (rows.shape[1], width))
+    if rows.shape[2] == width:
+        return rows
+    size = (rows.shape[1], width)  # of one axis only: torch 2.13 errs where both change and W' is 1
+    return interpolate(rows[None], size, mode="bicubic", antialias=True)[0]
 
 
 def _cubic(x: Tensor) -> Tensor:

@@ -70,7 +70,9 @@ def cover(length: int, side: int, fit: Fit) -> list[Span]:
     parts = -(-units // (room // fit.multiple))
     edges = [round(part * units / parts) * fit.multiple for part in range(parts + 1)]
     longest = max(stop - start for start, stop in itertools.pairwise(edges))
-    window = min(length, longest + 2 * halo)
+    window = max(longest + 2 * halo, _padded_length(1, fit))
+    if window >= length:  # each would see it all
+        return [Span(0, length, 0, length)]
     starts = [min(max(0, start - halo), length - window) for start in edges[:-1]]
     return [
         Span(begin, begin + window, start, stop)

@@ -30,12 +30,15 @@ from i2i.translator import Translator
 from i2i.types import Fit, Inputs
 
 heard = []
+seen = []
 
 
 class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     channels_out: int = Field(3, description="Three, or one for grey.")
+    scale: int = Field(1, description="Of the result.")
+    tiles: bool = Field(False, description="Whether it may be tiled.")
 
 
 class Request(BaseModel):
@@ -63,8 +66,15 @@ class Negative(Translator):
 
     @property
     def fit(self):
-        channels_out = self.options.channels_out
-        return Fit(multiple=4, smallest=8, trained_size=32, channels_out=channels_out)
+        options = self.options
+        return Fit(
+            multiple=4,
+            smallest=8,
+            trained_size=32,
+            channels_out=options.channels_out,
+            scale=options.scale,
+            tiles=options.tiles,
+        )
 
     def players(self, stage):
         return {"all": self.net.parameters()}
@@ -80,7 +90,10 @@ class Negative(Translator):
             raise ValueError("a bug of the family")
         if images.shape[3] == 612:
             return images * float("nan")
+        seen.append(tuple(images.shape))
         changed = self.net(images) if request.strength else images
+        changed = changed.repeat_interleave(self.options.scale, 2)
+        changed = changed.repeat_interleave(self.options.scale, 3)
         return changed * request.strength if request.strength else changed
 
 

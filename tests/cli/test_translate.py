@@ -323,9 +323,8 @@ def test_space_is_asked_for_only_where_it_is_short(tmp_path, model, monkeypatch)
     (tmp_path / "out" / "a.png").mkdir(parents=True)
     arguments = [tmp_path / "a.png", "-o", tmp_path / "out", "--model", model]
     said = translate(*arguments).stderr
-    assert "a.png: cannot be written (Is a directory); " in said
-    assert "; choose another folder with --out." in said
-    assert "space" not in said.rpartition("cannot be written")[2]
+    assert "a.png: a folder is in the way; expected a name that is free; move it away" in said
+    (tmp_path / "out" / "a.png").rmdir()
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(122, "Quota")))
     assert "expected space to write; free some space, or" in translate(*arguments).stderr
 
@@ -437,7 +436,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_part_of_a_new_one(
     old = (out / "a.png").read_bytes()
 
     def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+        if Path(f"/proc/self/fd/{descriptor}").resolve().suffix == ".part":
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     result = translate(tmp_path / "a.png", "-o", out, "--model", model, "--overwrite")

@@ -11,7 +11,9 @@ from PIL import Image
 from i2i.imaging import read_picture
 from i2i.provenance import COMPOSITE, TRAINED, read_provenance
 from tests.cli.folder import files_in, opened, picture, records, saved, sha256, translate
-from tests.unit.test_signing import files as certificates
+from tests.unit import test_signing
+
+certificates = test_signing.files
 
 
 def deep(height: int, width: int, num_channels: int) -> np.ndarray:
@@ -171,7 +173,10 @@ def test_the_profile_is_kept_or_becomes_srgb(tmp_path, model):
     written = opened(tmp_path / "srgb" / source.name).info["icc_profile"]
     assert written not in (None, profile)
     assert opened(tmp_path / "own" / source.name).info["icc_profile"] == profile
-    before, after = read_picture(source).pixels, read_picture(tmp_path / "srgb" / source.name).pixels
+    before, after = (
+        read_picture(source).pixels,
+        read_picture(tmp_path / "srgb" / source.name).pixels,
+    )
     limit = np.iinfo(before.dtype).max
     assert np.abs(after.astype(int) + before - limit).max() <= limit / 255
 
@@ -183,8 +188,8 @@ def test_outputs_are_signed_with_the_users_certificate(tmp_path, model, certific
     signed = ["--c2pa-certificate", certificate, "--c2pa-key", key]
     result = translate(tmp_path / "a.jpg", "-o", tmp_path / "out", "--model", model, *signed)
     assert result.exit_code == 0, result.stderr
-    content = (tmp_path / "out" / "a.jpg").open("rb")
-    manifest = json.loads(c2pa.Reader("image/jpeg", content).json())
+    with (tmp_path / "out" / "a.jpg").open("rb") as content:
+        manifest = json.loads(c2pa.Reader("image/jpeg", content).json())
     assert manifest["active_manifest"] in manifest["manifests"]
     again = translate(tmp_path / "a.jpg", "-o", tmp_path / "out", "--model", model, *signed)
     assert again.stdout.startswith("0 done, 1 done before")
