@@ -307,7 +307,7 @@ def _signing(certificate: Path | None, key: Path | None) -> "Signing | None":
 
 def _write_sheet(out: Path, results: "Sequence[Result]", settings: "Settings") -> bool:
     """Write the contact sheet and say where, or why not; returns whether it was written."""
-    from i2i.engine.pictures import make_sheet, save
+    from i2i.engine.outputs import make_sheet, save
     from i2i.imaging import encode, printable
 
     path = out / _SHEET

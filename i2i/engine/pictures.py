@@ -1,11 +1,9 @@
 """One picture of a folder job, from its file to the file of its translation."""
 
-import errno
 import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,23 +22,19 @@ from i2i.engine.inference import (
     resolve_work_size,
 )
 from i2i.engine.manifest import NAME, Manifest
+from i2i.engine.outputs import save, unwritten
 from i2i.engine.records import Result, Settings
 from i2i.engine.resample import Size
 from i2i.engine.tiles import Source
 from i2i.errors import I2IError, ImageError
-from i2i.files import write_atomically
 from i2i.imaging import (
-    MAX_PIXELS,
     Picture,
-    contact_sheet,
     decode,
     encode,
     fill_hidden,
     holds_16_bits,
-    pillow_unbound,
     printable,
     read_bytes,
-    read_picture,
     refusal,
     scaled_density,
     without_gps,
@@ -52,7 +46,6 @@ from i2i.signing import check_format
 _log = logging.getLogger(__name__)
 
 IF_TOO_LARGE = "raise --max-pixels if the file is to be trusted"
-_NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -370,38 +363,3 @@ class Pictures:
                 remedy=f"report it to the makers of {self.model.header.distribution}",
             )
         )
-
-
-def save(path: Path, content: bytes) -> None:
-    """Write a picture's file, with its folder; raises ImageError where that fails."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
-        raise unwritten(path, error) from error
-
-
-def unwritten(path: Path, error: OSError) -> ImageError:
-    """Return the error for a file that cannot be written."""
-    full = error.errno in _NO_SPACE
-    return ImageError(
-        f"cannot be written ({error.strerror or error})",
-        where=str(path),
-        expected="space to write" if full else "a name that is free and may be written",
-        remedy=f"{'free some space, or ' if full else ''}choose another folder with --out",
-    )
-
-
-def make_sheet(results: Sequence[Result], max_pixels: int = MAX_PIXELS) -> Picture:
-    """Return a contact sheet of results that are done, each input left of its output."""
-    with pillow_unbound():
-        pairs = [
-            (
-                read_picture(Path(result.input), max_pixels),
-                # written by us a moment ago, and enlarged by some families
-                read_picture(Path(result.output), 10**12),
-            )
-            for result in results
-            if result.output is not None
-        ]
-    return contact_sheet(pairs)

@@ -15,6 +15,7 @@ from i2i.imaging.encode import (
     encode,
     format_for_suffix,
     holds_16_bits,
+    left_out,
     refusal,
     suffix_for_format,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "from_tensor",
     "has_picture_suffix",
     "holds_16_bits",
+    "left_out",
     "picture_size",
     "pillow_unbound",
     "printable",

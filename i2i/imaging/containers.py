@@ -18,6 +18,9 @@ _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 MAX_SEGMENT = 65533
 """The bytes that a JPEG segment holds, its marker and length left out."""
 
+MAX_EXIF = MAX_SEGMENT - len(PREFIX)
+"""The bytes of an EXIF block that a JPEG holds."""
+
 MAX_XMP = MAX_SEGMENT - len(_JPEG_XMP)
 """The bytes of an XMP packet that a JPEG holds."""
 

@@ -48,10 +48,13 @@ def read_bytes(path: Path) -> bytes:
     raise _irregular(path)
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(
+    path: Path, max_pixels: int | None = None, *, if_too_large: str = "leave it out"
+) -> tuple[int, int]:
     """Return the height and width of a picture file, upright, from its header alone.
 
-    Raises ImageError where ``read_bytes`` would, and for what has no picture's header.
+    Raises ImageError where ``read_bytes`` would, for what has no picture's header, and for more
+    than ``max_pixels``.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -61,7 +64,10 @@ def picture_size(path: Path) -> tuple[int, int]:
                 raise _unreadable("the file is empty", str(path))
             # Closed by whoever drops it last: libvips may hold it a little longer than this block
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return _size(content, str(path))
+        size = _size(content, str(path))
+        if max_pixels is not None:
+            _TooLarge(str(path), max_pixels, if_too_large).check(size)
+        return size
     except OSError as error:
         raise _unopened(error, path) from error
 

@@ -23,6 +23,7 @@ _SUFFIXES = {
     ".avif": "avif",
 }  # fmt: skip
 
+_SPELLED = {"jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP", "avif": "AVIF"}
 _LARGEST_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 16384}
 _SIXTEEN_BITS = ("png", "tiff", "avif")
 _COLOUR_ONLY = ("webp", "avif")
@@ -51,18 +52,39 @@ def refusal(format_: str, size: tuple[int, int], *, has_alpha: bool) -> str | No
         return "JPEG has no transparency"
     limit = _LARGEST_SIDE.get(format_)
     if limit is not None and max(size) > limit:
-        return f"{width}x{height} pixels are more than the {limit:,} a side of {format_.upper()}"
+        return f"{width}x{height} pixels are more than the {limit:,} a side of {_SPELLED[format_]}"
     return None
+
+
+def left_out(picture: Picture, format_: str, *, keep_profile: bool = False) -> tuple[str, ...]:
+    """Return notes on what ``encode`` will not keep, a clause each."""
+    metadata, notes = picture.metadata, []
+    name = _SPELLED[format_]
+    is_grey = picture.is_grey and format_ not in _COLOUR_ONLY
+    if picture.is_grey and not is_grey:
+        notes.append(f"grey written as RGB: {name} has no grey")
+    kind = colour.num_channels(metadata.profile) if metadata.profile else None
+    if keep_profile and metadata.profile and kind != (1 if is_grey else 3):
+        notes.append("its profile is of another kind of colours than the output: tagged sRGB")
+    if picture.pixels.dtype == np.uint16 and not holds_16_bits(format_):
+        notes.append(f"16 bits rounded to 8: {name} holds no more")
+    if metadata.exif and format_ == "jpeg" and len(metadata.exif) > containers.MAX_EXIF:
+        notes.append("its EXIF is longer than a JPEG holds: left out")
+    if metadata.iptc and format_ in _COLOUR_ONLY:
+        notes.append(f"its IPTC has no place in {name}: left out")
+    if metadata.text and format_ != "png":
+        notes.append(f"its PNG texts have no place in {name}: left out")
+    return tuple(notes)
 
 
 def encode(picture: Picture, format_: str, where: str, *, keep_profile: bool = False) -> bytes:
     """Return the bytes of a file of one of ``FORMATS``, with the picture's metadata in it.
 
-    JPEG and WebP at quality 95, JPEG 4:4:4, AVIF at 90; 16 bits are rounded to 8 where the format
-    holds no more. One channel becomes a grey file, in WebP and AVIF three equal ones. A picture
-    that came with a colour profile is tagged sRGB; with ``keep_profile`` it is converted back and
-    carries its own, where that has as many channels. Raises ImageError where the format cannot
-    hold the picture; ``where`` names it.
+    JPEG, WebP and AVIF at quality 95, JPEG and AVIF 4:4:4; 16 bits are rounded to 8 where the
+    format holds no more. One channel becomes a grey file, in WebP and AVIF three equal ones. A
+    picture that came with a colour profile is tagged sRGB; with ``keep_profile`` it is converted
+    back and carries its own, where that has as many channels. Raises ImageError where the format
+    cannot hold the picture; ``where`` names it.
     """
     reason = refusal(format_, picture.size, has_alpha=picture.alpha is not None)
     if reason is not None:
@@ -129,7 +151,7 @@ def _encoded(image: VipsImage, format_: str) -> bytes:
     else:  # libvips makes an EXIF block up where it is to keep one and there is none
         kept = "icc|xmp|exif" if image.get_typeof("exif-data") else "icc|xmp"
         content = image.heifsave_buffer(
-            compression="av1", Q=90, effort=1, subsample_mode="off", keep=kept,
+            compression="av1", Q=95, effort=0, subsample_mode="off", keep=kept,
             bitdepth=12 if is_deep else 8,
         )  # fmt: skip
     return content

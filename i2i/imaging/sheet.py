@@ -1,6 +1,6 @@
 """Contact sheets: inputs beside their translations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -12,20 +12,19 @@ _GAP = 8  # pixels around a pair
 
 
 def contact_sheet(
-    pairs: Sequence[tuple[Picture, Picture]], cell: int = 256, num_columns: int = 3
+    pairs: Iterable[tuple[Picture, Picture]], cell: int = 256, num_columns: int = 3
 ) -> Picture:
     """Lay out pairs, each input left of its output, on white; none is enlarged.
 
     ``cell`` is the side, in pixels, of the square that a picture is reduced to fit in, and
     ``num_columns`` the most pairs in a row; a row is as high as its tallest picture.
     """
-    num_columns = max(1, min(num_columns, len(pairs)))
+    # Reduced as they come, for each may be large
+    small_pairs = [tuple(_thumbnail(picture, cell) for picture in pair) for pair in pairs]
+    num_columns = max(1, min(num_columns, len(small_pairs)))
     rows = [
-        [
-            tuple(_thumbnail(picture, cell) for picture in pair)
-            for pair in pairs[start:][:num_columns]
-        ]
-        for start in range(0, len(pairs), num_columns)
+        small_pairs[start : start + num_columns]
+        for start in range(0, len(small_pairs), num_columns)
     ]
     heights = [max(small.height for pair in row for small in pair) + 2 * _GAP for row in rows]
     width = 2 * cell + 2 * _GAP

@@ -1,6 +1,7 @@
 """libvips, loaded and set up on first use: pyvips has no types, and its `Any` stays in here."""
 
 import logging
+import os
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
@@ -30,10 +31,14 @@ LOADERS: Mapping[str, str] = MappingProxyType(
 @cache
 def pyvips() -> Any:
     """Return the module pyvips, imported and set up on the first call."""
-    # What libvips has to say about a file is said by our own error or note, or not at all.
+    # What libvips has to say about a file is said by our own errors and notes, or not at all. Where
+    # somebody logs everything, pyvips would hang: it logs from inside libvips' locks, and what it
+    # logs calls libvips, while another thread holds the one and waits for the other.
     logging.getLogger("pyvips").setLevel(logging.CRITICAL + 1)
+    os.environ.setdefault("VIPS_WARNING", "1")  # read as libvips starts: no warnings to stderr
     import pyvips as module  # type: ignore[import-untyped]  # it has no types
 
+    getattr(module, "_remove_log_handler", lambda: None)()  # public under no name
     module.cache_set_max(0)  # no picture is read twice, and a cache would keep whole ones alive
     # A folder is translated by threads of ours, a picture each: libvips' own would be too many.
     module.vips_lib.vips_concurrency_set(1)

@@ -423,14 +423,14 @@ def test_a_file_that_appears_while_the_job_runs_is_not_replaced(
 
 
 def test_a_name_whose_writing_failed_is_not_ours(tmp_path, model, photos, monkeypatch):
-    from i2i.engine import pictures
+    from i2i.engine import outputs
 
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
     arguments = [photos / "2.png", "-o", tmp_path / "out", "--model", model]
     with monkeypatch.context() as patched:
-        patched.setattr(pictures, "write_atomically", full)
+        patched.setattr(outputs, "write_atomically", full)
         assert translate(*arguments).exit_code == 1
     (tmp_path / "out" / "2.png").write_bytes(b"mine")
     assert translate(*arguments).exit_code == 2

@@ -89,9 +89,12 @@ def profile(space: bytes, pcs: bytes, kind: bytes, tags: dict[bytes, bytes], nam
         **tags,
     }
     table, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    places: dict[bytes, int] = {}
     for tag, data in tags.items():
-        table += struct.pack(">4sII", tag, start + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
+        at = places.setdefault(data, start + len(body))
+        table += struct.pack(">4sII", tag, at, len(data))
+        if at == start + len(body):
+            body += data + bytes(-len(data) % 4)
     header = struct.pack(">I4xI4s4s4s12s4s28x", start + len(body), 0x02400000, kind, space, pcs,
                          struct.pack(">6H", 2026, 1, 1, 0, 0, 0), b"acsp")  # fmt: skip
     header += b"".join(map(fixed, D50)) + bytes(48)
@@ -102,7 +105,7 @@ def cmyk_profile() -> bytes:
     """Return a printer that multiplies what its inks let through, on yellowish paper."""
     grid = np.stack(np.meshgrid(*[np.linspace(0, 1, 5)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
     inks = 1 - grid[:, :3] * (0.9, 0.85, 0.8)
-    rgb = inks * (1 - 0.8 * grid[:, 3:])  # a weak black
+    rgb = 0.2 + 0.8 * inks * (1 - grid[:, 3:])  # a weak black
     linear = rgb**2.2
     to_xyz = np.array(
         [[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]]
@@ -116,7 +119,7 @@ def cmyk_profile() -> bytes:
     identity = b"".join(map(fixed, (1, 0, 0, 0, 1, 0, 0, 0, 1)))
     lut = b"mft1" + bytes(4) + bytes([4, 3, 5, 0]) + identity + ramp * 4
     lut += np.rint(np.clip(lab, 0, 255)).astype(np.uint8).tobytes() + ramp * 3
-    return profile(b"CMYK", b"Lab ", b"prtr", {b"A2B0": lut}, "Inks")
+    return profile(b"CMYK", b"Lab ", b"scnr", {b"A2B0": lut, b"A2B1": lut}, "Inks")
 
 
 def make_profiles() -> None:

@@ -10,11 +10,13 @@ from PIL import Image
 
 from i2i.errors import ImageError
 from i2i.imaging import (
+    Metadata,
     Picture,
     decode,
     encode,
     fill_hidden,
     holds_16_bits,
+    left_out,
     picture_size,
     read_picture,
     refusal,
@@ -303,3 +305,23 @@ def test_more_channels_than_colour_and_alpha_are_left_out_with_a_note():
     picture = decode(content, "x")
     assert picture.notes == ("channels beside colour and alpha left out",)
     assert (picture.pixels[0, 0].tolist(), picture.alpha[0, 0].tolist()) == ([0, 1, 2], [3])
+
+
+def test_what_an_output_cannot_carry_is_said():
+    deep_grey, camera, inks = read("grey16.png"), read("camera.png"), read("cmyk_profile.tif")
+    assert left_out(deep_grey, "png", keep_profile=True) == ()
+    assert left_out(deep_grey, "webp", keep_profile=True) == (
+        "grey written as RGB: WebP has no grey",
+        "its profile is of another kind of colours than the output: tagged sRGB",
+        "16 bits rounded to 8: WebP holds no more",
+    )
+    assert left_out(camera, "png") == ()
+    assert left_out(camera, "avif") == (
+        "its IPTC has no place in AVIF: left out",
+        "its PNG texts have no place in AVIF: left out",
+    )
+    assert left_out(inks, "tiff") == ()
+    assert "another kind of colours" in left_out(inks, "tiff", keep_profile=True)[0]
+    long = Metadata(exif=bytes(65_528))
+    assert "longer than a JPEG" in left_out(Picture(camera.pixels, metadata=long), "jpeg")[0]
+    assert left_out(Picture(camera.pixels, metadata=long), "png") == ()
