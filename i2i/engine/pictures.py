@@ -32,6 +32,7 @@ from i2i.imaging import (
     decode,
     encode,
     fill_hidden,
+    fitted,
     holds_16_bits,
     printable,
     read_bytes,
@@ -106,7 +107,7 @@ class Pictures:
         try:
             if isinstance(output, Exception):
                 raise output
-            content = self._encoded(opened, output)
+            content, notes = self._encoded(opened, output)
             self._check_free(task.output)
             self._claim(opened.name, task.output)
             save(task.output, content)
@@ -120,7 +121,7 @@ class Pictures:
             input_sha256=opened.sha256,
             output=str(task.output),
             output_sha256=hashlib.sha256(content).hexdigest(),
-            notes=opened.notes,
+            notes=(*opened.notes, *notes),
             seconds=opened.seconds + seconds + time.monotonic() - started,
         )
 
@@ -220,7 +221,8 @@ class Pictures:
         except OSError as error:
             raise unwritten(self.plan.out / NAME, error) from error
 
-    def _encoded(self, opened: Opened, output: Source) -> bytes:
+    def _encoded(self, opened: Opened, output: Source) -> tuple[bytes, tuple[str, ...]]:
+        """Return the file of a result, and what of its metadata the format has no room for."""
         settings, picture, work = self.settings, opened.picture, opened.work
         pixels = finish(output, work, self.fit, settings.restore, opened.dtype)
         assert isinstance(pixels, np.ndarray)
@@ -232,12 +234,13 @@ class Pictures:
             metadata = without_gps(metadata)
         provenance = self._provenance(opened)
         metadata = stamp(metadata, provenance if settings.provenance else None)
-        result = Picture(pixels, alpha, metadata)
         format_, where = opened.task.format, str(opened.task.input)
+        metadata, notes = fitted(metadata, format_)
+        result = Picture(pixels, alpha, metadata)
         content = encode(result, format_, where, keep_profile=settings.keep_profile)
-        if settings.signing is None:
-            return content
-        return settings.signing.sign(content, format_, where, provenance, opened.content)
+        if settings.signing is not None:
+            content = settings.signing.sign(content, format_, where, provenance, opened.content)
+        return content, notes
 
     def _provenance(self, opened: Opened) -> Provenance:
         header = self.model.header

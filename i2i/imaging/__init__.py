@@ -19,7 +19,7 @@ from i2i.imaging.encode import (
     refusal,
     suffix_for_format,
 )
-from i2i.imaging.metadata import scaled_density, without_gps
+from i2i.imaging.metadata import fitted, scaled_density, without_gps
 from i2i.imaging.names import printable
 from i2i.imaging.picture import Metadata, Picture, Pixels
 from i2i.imaging.sheet import contact_sheet
@@ -35,6 +35,7 @@ __all__ = [
     "decode",
     "encode",
     "fill_hidden",
+    "fitted",
     "format_for_suffix",
     "from_tensor",
     "has_picture_suffix",

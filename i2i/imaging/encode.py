@@ -6,7 +6,8 @@ from types import MappingProxyType
 import numpy as np
 
 from i2i.errors import ImageError
-from i2i.imaging import avif, colour, containers, exif, tiff, vips, xmp
+from i2i.imaging import avif, colour, containers, exif, tiff, vips
+from i2i.imaging.metadata import fitted
 from i2i.imaging.picture import Picture, Pixels
 from i2i.imaging.vips import VipsImage
 
@@ -158,13 +159,12 @@ def _encoded(image: VipsImage, format_: str) -> bytes:
 
 
 def _with_metadata(content: bytes, format_: str, picture: Picture) -> bytes:
-    metadata = picture.metadata
+    metadata, _ = fitted(picture.metadata, format_)
     if metadata.density is None:  # libvips writes 25 dots an inch
         content = containers.without_density(content, format_)
     block = exif.fitted(metadata.exif, picture.size, metadata.density) if metadata.exif else None
     if format_ == "jpeg":
-        packet = xmp.shrink(metadata.xmp, containers.MAX_XMP)[0] if metadata.xmp else None
-        return containers.with_jpeg_segments(content, block, packet, metadata.iptc)
+        return containers.with_jpeg_segments(content, block, metadata.xmp, metadata.iptc)
     if format_ == "png":
         return containers.with_png_chunks(
             content, block, metadata.xmp, metadata.iptc, metadata.text

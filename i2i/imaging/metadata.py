@@ -3,7 +3,33 @@
 from dataclasses import replace
 
 from i2i.imaging import exif, xmp
+from i2i.imaging.containers import MAX_SEGMENT, MAX_XMP, photoshop_block
 from i2i.imaging.picture import Metadata
+
+
+def fitted(metadata: Metadata, format_: str) -> tuple[Metadata, tuple[str, ...]]:
+    """Return metadata that a format has room for, and a note of each part that was left out.
+
+    JPEG keeps each kind in one segment of 64 KB.
+    """
+    if format_ != "jpeg":
+        return metadata, ()
+    notes = []
+    if metadata.xmp and len(metadata.xmp) > MAX_XMP:
+        try:
+            packet, names = xmp.shrink(metadata.xmp, MAX_XMP)
+            notes.append(f"XMP too long for JPEG: {', '.join(names)} left out")
+            metadata = replace(metadata, xmp=packet)
+        except xmp.DamagedXmp:
+            notes.append("XMP too long for JPEG: left out")
+            metadata = replace(metadata, xmp=None)
+    if metadata.exif and len(exif.PREFIX + metadata.exif) > MAX_SEGMENT:
+        notes.append("EXIF too long for JPEG: left out")
+        metadata = replace(metadata, exif=None)
+    if metadata.iptc and len(photoshop_block(metadata.iptc)) + 14 > MAX_SEGMENT:
+        notes.append("IPTC too long for JPEG: left out")
+        metadata = replace(metadata, iptc=None)
+    return metadata, tuple(notes)
 
 
 def without_gps(metadata: Metadata) -> Metadata:

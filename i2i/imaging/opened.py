@@ -1,9 +1,10 @@
 """A file whose header was read: by libvips, or by Pillow where libvips' binary cannot."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from i2i.imaging import containers, tiff, vips
+from i2i.imaging import containers, tiff, vips, xmp
 from i2i.imaging import exif as exif_block
 from i2i.imaging.picture import Metadata
 from i2i.imaging.vips import VipsImage
@@ -79,7 +80,7 @@ def open_with_vips(content: Any, kind: str) -> Opened:
     metadata = Metadata(
         profile=vips.blob(image, "icc-profile-data"),
         exif=exif,
-        xmp=vips.blob(image, "xmp-data"),
+        xmp=_packet(image, content, kind),
         iptc=containers.iptc_records(iptc) if iptc else None,
         density=density,
         text=containers.plain_texts(texts),
@@ -87,6 +88,15 @@ def open_with_vips(content: Any, kind: str) -> Opened:
     orientation = vips.number(image, "orientation", 1)
     frames = _num_frames(image, content, kind, described)
     return Opened(_full_range(image, kind), metadata, orientation, frames)
+
+
+def _packet(image: VipsImage, content: Any, kind: str) -> bytes | None:
+    """Return the XMP packet as found; of a JPEG, with what lies in further segments."""
+    packet = vips.blob(image, "xmp-data")
+    if packet is not None and kind == "jpeg":
+        with suppress(xmp.DamagedXmp):  # which will be said of the packet itself
+            return xmp.with_extension(packet, content)
+    return packet
 
 
 def _check_tiff(described: tiff.Described) -> None:

@@ -1,6 +1,7 @@
 """What a picture's file says beside its colours, through a whole job."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i.imaging import read_picture
+from i2i.imaging import encode, read_picture
 from i2i.provenance import COMPOSITE, TRAINED, read_provenance
 from tests.cli.folder import files_in, opened, picture, records, saved, sha256, translate
 from tests.unit import test_signing
@@ -213,3 +214,25 @@ def test_outputs_do_not_depend_on_when_they_are_made(tmp_path, model):
     ]
     assert hashes[0] == hashes[1]
     assert len(hashes[0]) == 4
+
+
+def test_what_a_jpeg_has_no_room_for_is_said(tmp_path, model):
+    source = tmp_path / "a.png"
+    source.write_bytes((FILES / "camera.png").read_bytes())
+    before = read_picture(source)
+    packet = (before.metadata.xmp or b"").decode()
+    at = packet.index("</rdf:RDF>")
+    long = (
+        '<rdf:Description rdf:about="" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/">'
+        f"<photoshop:History>{'x' * 70_000}</photoshop:History></rdf:Description>"
+    )
+    metadata = replace(before.metadata, xmp=(packet[:at] + long + packet[at:]).encode())
+    source.write_bytes(encode(replace(before, metadata=metadata), "png", "a"))
+    kept = translate(source, "-o", tmp_path / "png", "--model", model)
+    assert "XMP" not in kept.stdout
+    assert b"xxxxx" in (read_picture(tmp_path / "png" / "a.png").metadata.xmp or b"")
+    said = translate(source, "-o", tmp_path / "jpeg", "--model", model, "--format", "jpeg")
+    assert "1 picture: XMP too long for JPEG: photoshop:History left out\n" in said.stdout
+    written = read_picture(tmp_path / "jpeg" / "a.jpg").metadata
+    assert b"xxxxx" not in (written.xmp or b"")
+    assert read_provenance(written) is not None
