@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from i2i.imaging import xmp
+from i2i.imaging import decode, xmp
 
 RICH = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="Adobe XMP Core 5.6-c140">
@@ -260,6 +260,8 @@ def test_the_extension_of_a_jpegs_packet_is_joined_to_it(tmp_path: Path) -> None
     assert b"HasExtendedXMP" not in whole
     assert whole.decode().count("ä") == 60_000
     assert b">short<" in whole
+    read = decode(content, "a.jpg").metadata.xmp or b""
+    assert read.decode().count("ä") == 60_000
     cut = content.replace(
         b"http://ns.adobe.com/xmp/extension/", b"http://ns.adobe.com/xmp/lost/...."
     )
