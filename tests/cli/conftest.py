@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from i2i.plugins import load_plugins
-from tests.cli.folder import FAMILY, RECIPE, saved
+from tests.cli.folder import FAMILY, RECIPE, picture, saved
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +44,13 @@ def plugins(site):
 @pytest.fixture(scope="module")
 def model(site, plugins) -> Path:
     return saved(site / "recipes" / "weights" / "negatives.safetensors", plugins)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for index in range(4):
+        picture(12, 16, index).save(folder / f"{index}.png")
+    picture(12, 16, 9).save(folder / "sub" / "9.png")
+    return folder

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -177,3 +178,16 @@ def environment(site: Path) -> dict[str, str]:
     """Return the variables with which a process of its own finds the family."""
     path = os.pathsep.join([str(site), *(each for each in sys.path if each)])
     return os.environ | {"PYTHONPATH": path}
+
+
+def run(command: list[object], site: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run ``i2i translate`` as a process."""
+    return subprocess.run(
+        [sys.executable, "-m", "i2i", "translate", *map(str, command)],
+        env=environment(site),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
