@@ -34,6 +34,7 @@ from i2i.imaging import (
     fill_hidden,
     fitted,
     holds_16_bits,
+    left_out,
     printable,
     read_bytes,
     refusal,
@@ -233,14 +234,16 @@ class Pictures:
         if settings.strip_gps:
             metadata = without_gps(metadata)
         provenance = self._provenance(opened)
-        metadata = stamp(metadata, provenance if settings.provenance else None)
         format_, where = opened.task.format, str(opened.task.input)
-        metadata, notes = fitted(metadata, format_)
         result = Picture(pixels, alpha, metadata)
+        notes = left_out(result, format_, keep_profile=settings.keep_profile)
+        stamped = stamp(metadata, provenance if settings.provenance else None)
+        stamped, more = fitted(stamped, format_)
+        result = replace(result, metadata=stamped)
         content = encode(result, format_, where, keep_profile=settings.keep_profile)
         if settings.signing is not None:
             content = settings.signing.sign(content, format_, where, provenance, opened.content)
-        return content, notes
+        return content, (*notes, *more)
 
     def _provenance(self, opened: Opened) -> Provenance:
         header = self.model.header

@@ -8,9 +8,9 @@ from i2i.imaging.picture import Metadata
 
 
 def fitted(metadata: Metadata, format_: str) -> tuple[Metadata, tuple[str, ...]]:
-    """Return metadata that a format has room for, and a note of each part that was left out.
+    """Return metadata whose XMP and IPTC a format has room for, and a note of what was left out.
 
-    JPEG keeps each kind in one segment of 64 KB.
+    JPEG keeps each in one segment of 64 KB.
     """
     if format_ != "jpeg":
         return metadata, ()
@@ -23,9 +23,6 @@ def fitted(metadata: Metadata, format_: str) -> tuple[Metadata, tuple[str, ...]]
         except xmp.DamagedXmp:
             notes.append("XMP too long for JPEG: left out")
             metadata = replace(metadata, xmp=None)
-    if metadata.exif and len(exif.PREFIX + metadata.exif) > MAX_SEGMENT:
-        notes.append("EXIF too long for JPEG: left out")
-        metadata = replace(metadata, exif=None)
     if metadata.iptc and len(photoshop_block(metadata.iptc)) + 14 > MAX_SEGMENT:
         notes.append("IPTC too long for JPEG: left out")
         metadata = replace(metadata, iptc=None)

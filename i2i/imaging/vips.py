@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from functools import cache
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -28,9 +29,17 @@ LOADERS: Mapping[str, str] = MappingProxyType(
 """The formats that libvips reads for us, each with the operation that does it."""
 
 
-@cache
+_STARTING = Lock()
+
+
 def pyvips() -> Any:
-    """Return the module pyvips, imported and set up on the first call."""
+    """Return the module pyvips, imported and set up on the first call, whichever thread's it is."""
+    with _STARTING:
+        return _started()
+
+
+@cache
+def _started() -> Any:
     # What libvips has to say about a file is said by our own errors and notes, or not at all. Where
     # somebody logs everything, pyvips would hang: it logs from inside libvips' locks, and what it
     # logs calls libvips, while another thread holds the one and waits for the other.

@@ -236,3 +236,16 @@ def test_what_a_jpeg_has_no_room_for_is_said(tmp_path, model):
     written = read_picture(tmp_path / "jpeg" / "a.jpg").metadata
     assert b"xxxxx" not in (written.xmp or b"")
     assert read_provenance(written) is not None
+
+
+def test_what_an_output_cannot_keep_is_said(tmp_path, model):
+    inks = translate(
+        FILES / "cmyk_profile.jpg", "-o", tmp_path / "inks", "--model", model, "--keep-profile"
+    )
+    assert "1 picture: its profile is of another kind of colours than the output" in inks.stdout
+    deep = translate(
+        FILES / "adobe16.png", "-o", tmp_path / "deep", "--model", model, "--format", "jpeg"
+    )
+    assert "1 picture: 16 bits became 8, as jpeg holds no more\n" in deep.stdout
+    plain = translate(FILES / "adobe8.jpg", "-o", tmp_path / "plain", "--model", model)
+    assert "1 picture:" not in plain.stdout
