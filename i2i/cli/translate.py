@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -188,6 +188,8 @@ def _translate(context: click.Context, arguments: _Arguments) -> int:
         reserved=reserved,
         kept=chosen.files | _read_only(arguments),
     )
+    if arguments.sheet:
+        plan = replace(plan, extras=(arguments.out / _SHEET,))
     if arguments.dry_run:
         return _forecast(plan, chosen, settings)
     return _run(plan, chosen, settings, plugins, arguments)

@@ -111,7 +111,6 @@ def make_plan(
         num_skipped,
         tuple(walk.unreadable),
         tuple(walk.left_out),
-        tuple(path for path in reserved or {} if path.is_relative_to(out)),
     )
 
 

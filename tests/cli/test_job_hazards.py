@@ -268,6 +268,15 @@ def test_a_manifest_without_room_fails_pictures_and_says_why(tmp_path, model, si
     assert len(files_in(out)) == 5
 
 
+def test_a_report_may_lie_beside_the_outputs(tmp_path, model, photos):
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = [photos, "-o", out, "--model", model, "--report", out / "report.jsonl", "--sheet"]
+    for _ in range(2):
+        assert translate(*arguments).exit_code == 0
+        assert len(records(out / "report.jsonl")) == 5
+
+
 def test_a_report_of_a_job_that_never_began_is_left_alone(tmp_path, model, photos):
     out, report = tmp_path / "out", tmp_path / "report.jsonl"
     arguments = [photos, "-o", out, "--model", model, "--report", report]
