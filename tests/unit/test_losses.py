@@ -22,8 +22,8 @@ def test_least_squares_is_zero_where_each_player_has_won():
     game, ones, zeros = LeastSquares(), torch.ones(2, 1, 3, 3), torch.zeros(2, 1, 3, 3)
     assert game.judge(ones, zeros) == 0
     assert game.judge(zeros, ones) == 2
-    assert game.fool(ones) == 0
-    assert game.fool(zeros) == 1
+    assert game.fool(ones) == game.fool(ones, zeros) == 0
+    assert game.fool(zeros) == game.fool(zeros, ones) == 1
 
 
 def test_least_squares_weighs_pictures_of_both_kinds_alike(logits):
@@ -31,6 +31,15 @@ def test_least_squares_weighs_pictures_of_both_kinds_alike(logits):
     real, fake = logits
     once, twice = (LeastSquares().judge(real, x) for x in (fake, torch.cat([fake, fake])))
     torch.testing.assert_close(once, twice)
+
+
+def test_least_squares_without_smoothing_is_bit_identical_to_the_plain_formula(logits):
+    """Golden losses of families pin it."""
+    real, fake = logits
+    assert torch.equal(
+        LeastSquares().judge(real, fake), (real - 1).square().mean() + fake.square().mean()
+    )
+    assert torch.equal(LeastSquares().fool(fake), (fake - 1).square().mean())
 
 
 def test_least_squares_gradients_are_the_closed_forms(logits):
