@@ -1,16 +1,36 @@
-"""The core's own plugin: the data layouts and the folder of recipes that come with it."""
+"""The core's own plugin: the layouts, networks and recipes that come with it; imports no torch."""
 
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from i2i.hookspecs import hookimpl
+from i2i.nn.pretrained import CORE
 
 
 @hookimpl
 def i2i_layouts() -> Mapping[str, str]:
     """Offer the layouts that need no plugin."""
-    return {"unpaired": "i2i.data.layouts:Unpaired"}
+    return {
+        "paired": "i2i.data.paired:Paired",
+        "side_by_side": "i2i.data.paired:SideBySide",
+        "unpaired": "i2i.data.unpaired:Unpaired",
+    }
+
+
+@hookimpl
+def i2i_weights() -> Mapping[str, Mapping[str, Any]]:
+    """Offer the backbones of perceptual losses and distances that do not ship."""
+    return {
+        name: {
+            "url": remote.url,
+            "sha256": remote.sha256,
+            "bytes": remote.num_bytes,
+            "licence": remote.licence,
+        }
+        for name, remote in CORE.items()
+    }
 
 
 @hookimpl

@@ -1,14 +1,16 @@
 """``i2i data``: look at training pictures before anyone trains on them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from i2i.data.check import DataReport, FolderReport
+    from i2i.data.check import DataReport, FolderReport, PairReport
 
 _NUM_NAMED = 20  # files named by a heading before "and more"
+_NUM_ALONE = 200  # of those without a partner: somebody will go through the list
 
 
 @click.group()
@@ -24,11 +26,14 @@ def command() -> None:
 def check(ctx: click.Context, folder: Path, layout: str | None, recipe: str | None) -> None:
     """Decode every picture of a data folder and report counts, sizes, modes and bad files.
 
-    Exit status 1 when a picture cannot be read or a training folder is missing or empty.
+    Of layouts that bring pairs it also lists the pictures that have no partner.
+
+    Exit status 1 when a picture cannot be read, a training folder is missing or empty, or its
+    pictures do not make the pairs that training would need.
     """
     from i2i.data.check import check_folders
 
-    kind, options, inputs = _layout(layout, recipe)
+    kind, options, inputs, resized = _layout(layout, recipe)
     with _progress() as progress:
         task = progress.add_task("decoding", total=None)
         report = check_folders(
@@ -36,6 +41,7 @@ def check(ctx: click.Context, folder: Path, layout: str | None, recipe: str | No
             _existing(folder),
             options,
             inputs,
+            resized=resized,
             on_picture=lambda done, total: progress.update(task, completed=done, total=total),
         )
     _print(report, folder)
@@ -43,17 +49,17 @@ def check(ctx: click.Context, folder: Path, layout: str | None, recipe: str | No
         ctx.exit(1)
 
 
-def _layout(layout: str | None, recipe: str | None) -> tuple[Any, Any, Any]:
-    """Return the layout's class, its options and the inputs of the family."""
+def _layout(layout: str | None, recipe: str | None) -> tuple[Any, Any, Any, bool]:
+    """Return the layout's class, its options, the family's inputs, and whether it resizes pairs."""
+    from i2i.data.loading import resizes_first
     from i2i.errors import UsageError
     from i2i.plugins import load_plugins
     from i2i.recipe import find_recipe, load_recipe
-    from i2i.types import Inputs
 
     plugins = load_plugins()
     if recipe is None:
         kind = plugins.layout(layout or "unpaired")
-        return kind, kind.Options(), Inputs(images=("a", "b"), paired=False)
+        return kind, kind.Options(), _some_inputs(kind), False
     if layout is not None:
         raise UsageError(
             "--layout and --recipe exclude each other",
@@ -63,7 +69,21 @@ def _layout(layout: str | None, recipe: str | None) -> tuple[Any, Any, Any]:
         )
     loaded = load_recipe(find_recipe(recipe, plugins), plugins)
     kind, family = plugins.layout(loaded.data.layout), plugins.family(loaded.family)
-    return kind, loaded.data.options, family.inputs
+    kind.check(loaded.data.options, family.inputs)
+    return kind, loaded.data.options, family.inputs, resizes_first(loaded.augment.host)
+
+
+def _some_inputs(kind: Any) -> Any:
+    """Return roles a and b as the layout can bring them: as pairs, or else on their own."""
+    from i2i.errors import RecipeError
+    from i2i.types import Inputs
+
+    pairs = Inputs(images=("a", "b"), paired=True)
+    try:
+        kind.check(kind.Options(), pairs)
+    except RecipeError:
+        return Inputs(images=("a", "b"), paired=False)
+    return pairs
 
 
 def _existing(folder: Path) -> Path:
@@ -111,8 +131,10 @@ def _print(report: "DataReport", root: Path) -> None:
             table.add_row(*map(printable, _row(folder, root)))
     if table.row_count:
         console.print(table)
-    for folder in report.folders:
-        _print_faults(folder, root)
+    _print_missing(report)
+    _print_unreadable(report, root)
+    for pairs in report.pairs:
+        _print_pairs(pairs, root, report.resized)
     if report.shared:
         count = len(report.shared)
         pictures = "1 picture is" if count == 1 else f"{count} pictures are"
@@ -121,15 +143,63 @@ def _print(report: "DataReport", root: Path) -> None:
     click.echo("Ready to train." if report.is_fit else "Not ready to train: see above.")
 
 
-def _print_faults(folder: "FolderReport", root: Path) -> None:
-    if folder.missing is not None:
-        if folder.split == "train":
-            _say(str(folder.missing))
-        else:
+def _print_missing(report: "DataReport") -> None:
+    """Say which folders are not there; roles may lie in one."""
+    missing = [folder for folder in report.folders if folder.missing is not None]
+    for line in dict.fromkeys(str(each.missing) for each in missing if each.split == "train"):
+        _say(line)
+    for folder in missing:
+        if folder.split == "test":
             click.echo(f"No test pictures of role {folder.role!r}: previews show train pictures.")
-    if folder.unreadable:
-        click.echo(f"{len(folder.unreadable)} unreadable, {folder.split} role {folder.role!r}:")
-        _print_some([f"{_short(look.path, root)}: {look.fault}" for look in folder.unreadable])
+
+
+def _print_unreadable(report: "DataReport", root: Path) -> None:
+    """List what cannot be read, once where roles lie in one file."""
+    roles: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for folder in report.folders:
+        lines = tuple(f"{_short(look.path, root)}: {look.fault}" for look in folder.unreadable)
+        if lines:
+            roles.setdefault((folder.split, lines), []).append(repr(folder.role))
+    for (split, lines), named in roles.items():
+        click.echo(f"{len(lines)} unreadable, {split} role {' and '.join(named)}:")
+        _print_some(lines)
+
+
+def _print_pairs(report: "PairReport", root: Path, resized: bool) -> None:
+    """Say how many pairs there are, and list what makes none."""
+    split, pairing = report.split, report.pairing
+    click.echo(f"{_counted(len(pairing.pairs), 'pair')} in {split}.")
+    for role, parts in pairing.alone.items():
+        if parts:
+            verb = "has" if len(parts) == 1 else "have"
+            skipped = "" if pairing.refused else ", left out in training"
+            pictures = _counted(len(parts), f"{split} picture")
+            click.echo(f"{pictures} of role {role!r} {verb} no partner{skipped}:")
+            _print_some([_short(part.path, root) for part in parts], _NUM_ALONE)
+    for role, groups in pairing.doubled.items():
+        if groups:
+            shared = "1 name stands" if len(groups) == 1 else f"{len(groups)} names stand"
+            click.echo(f"{shared} for more than one {split} picture of role {role!r}:")
+            lines = [" = ".join(_short(part.path, root) for part in group) for group in groups]
+            _print_some(lines)
+    if report.unequal:
+        verb = "differs" if len(report.unequal) == 1 else "differ"
+        way = (
+            "the recipe's Resize makes the sizes equal"
+            if resized
+            else "make the sizes equal, or let Resize be the first transform in [augment]"
+        )
+        click.echo(f"{_counted(len(report.unequal), f'{split} pair')} {verb} in size; {way}:")
+        _print_some(
+            [
+                ", ".join(f"{_short(look.path, root)} {_pixels(look.size)}" for look in pair)
+                for pair in report.unequal
+            ]
+        )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _say(line: str) -> None:
@@ -139,11 +209,11 @@ def _say(line: str) -> None:
     click.echo(printable(line))
 
 
-def _print_some(lines: list[str]) -> None:
-    for line in lines[:_NUM_NAMED]:
+def _print_some(lines: Sequence[str], most: int = _NUM_NAMED) -> None:
+    for line in lines[:most]:
         _say(f"  {line}")
-    if len(lines) > _NUM_NAMED:
-        click.echo(f"  and {len(lines) - _NUM_NAMED} more")
+    if len(lines) > most:
+        click.echo(f"  and {len(lines) - most} more")
 
 
 def _row(folder: "FolderReport", root: Path) -> list[str]:

@@ -11,19 +11,26 @@ from i2i.lazy import resolve
 if TYPE_CHECKING:
     from i2i.data.augment import HostAugment
     from i2i.data.check import FolderReport, check_folders
-    from i2i.data.layouts import Layout, Sample, Split, Unpaired, find_pictures
+    from i2i.data.folders import find_pictures
+    from i2i.data.layouts import Layout, Pairing, Part, Sample, Split
     from i2i.data.loading import example_shapes, make_loader
+    from i2i.data.paired import Paired, SideBySide
+    from i2i.data.unpaired import Unpaired
 
 _HOMES = {
     "FolderReport": "check",
     "HostAugment": "augment",
     "Layout": "layouts",
+    "Paired": "paired",
+    "Pairing": "layouts",
+    "Part": "layouts",
     "Sample": "layouts",
+    "SideBySide": "paired",
     "Split": "layouts",
-    "Unpaired": "layouts",
+    "Unpaired": "unpaired",
     "check_folders": "check",
     "example_shapes": "loading",
-    "find_pictures": "layouts",
+    "find_pictures": "folders",
     "make_loader": "loading",
 }
 
@@ -31,7 +38,11 @@ __all__ = [
     "FolderReport",
     "HostAugment",
     "Layout",
+    "Paired",
+    "Pairing",
+    "Part",
     "Sample",
+    "SideBySide",
     "Split",
     "Unpaired",
     "check_folders",

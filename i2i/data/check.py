@@ -3,17 +3,17 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from i2i.data.layouts import Layout, Split
+from i2i.data.layouts import Layout, Pairing, Part, Split
 from i2i.errors import DataError, ImageError
-from i2i.imaging import decode, pillow_unbound, read_bytes
+from i2i.imaging import Pixels, decode, pillow_unbound, read_bytes
 from i2i.types import Inputs
 
 _SPLITS: Final[tuple[Split, ...]] = ("train", "test")
@@ -24,9 +24,9 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Look:
-    """What one file turned out to be; ``fault`` says why it cannot be read."""
+    """What one picture turned out to be; ``fault`` says why it cannot be read."""
 
-    path: Path
+    path: Path  # of its file
     size: Size = (0, 0)
     mode: str = ""  # as Pillow names them: L, RGB, with A for alpha and ;16 for 16 bits
     is_grey: bool = False  # all channels equal, whatever the mode
@@ -75,18 +75,40 @@ class FolderReport:
 
 
 @dataclass(frozen=True)
+class PairReport:
+    """Which pictures of a split belong together, and the pairs that differ in size."""
+
+    split: Split
+    pairing: Pairing
+    unequal: tuple[tuple[Look, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class DataReport:
-    """All folders of a layout, and the pictures that are in both train and test."""
+    """All folders of a layout, their pairs, and the pictures that are in both train and test.
+
+    ``resized`` says whether training makes the sizes within a pair equal.
+    """
 
     folders: tuple[FolderReport, ...]
     shared: tuple[tuple[Path, Path], ...] = ()
+    pairs: tuple[PairReport, ...] = ()
+    resized: bool = False
 
     @property
     def is_fit(self) -> bool:
-        """Whether training can begin: every train folder is there, every picture decodes."""
+        """Whether training can begin.
+
+        Every train folder is there, every picture decodes, and the train pictures make pairs where
+        the layout brings pairs.
+        """
         return not any(
             folder.unreadable or (folder.missing and folder.split == "train")
             for folder in self.folders
+        ) and not any(
+            each.pairing.refused or not each.pairing.pairs or (each.unequal and not self.resized)
+            for each in self.pairs
+            if each.split == "train"
         )
 
 
@@ -96,55 +118,81 @@ def check_folders(
     options: Any,
     inputs: Inputs,
     *,
+    resized: bool = False,
     on_picture: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataReport:
     """Decode every picture that ``layout`` finds below ``root``, in threads.
 
-    ``on_picture`` hears of the pictures done and of all. Faults are in the report, not raised.
+    ``on_picture`` hears of the files done and of all. Faults are in the report, not raised.
     """
-    found: dict[tuple[str, Split], tuple[Path, ...] | DataError] = {}
+    found: dict[tuple[str, Split], tuple[Part, ...] | DataError] = {}
     for split in _SPLITS:
         for role in inputs.images:
             try:
-                found[role, split] = layout.list_pictures(root, options, role, split)
+                found[role, split] = layout.list_pictures(root, options, inputs, role, split)
             except DataError as error:
                 found[role, split] = error
-    listed = [paths for paths in found.values() if not isinstance(paths, DataError)]
-    looks = _look_at(dict.fromkeys(path for paths in listed for path in paths), on_picture)
+    listed = [parts for parts in found.values() if not isinstance(parts, DataError)]
+    looks = _look_at((part for parts in listed for part in parts), on_picture)
     folders = tuple(
-        FolderReport(role, split, missing=paths)
-        if isinstance(paths, DataError)
-        else FolderReport(role, split, tuple(looks[path] for path in paths))
-        for (role, split), paths in found.items()
+        FolderReport(role, split, missing=parts)
+        if isinstance(parts, DataError)
+        else FolderReport(role, split, tuple(looks[part] for part in parts))
+        for (role, split), parts in found.items()
     )
-    return DataReport(folders, _shared(folders))
+    pairs = []
+    for split in _SPLITS:
+        if not any(isinstance(found[role, split], DataError) for role in inputs.images):
+            pairing = layout.match(root, options, inputs, split)
+            if pairing is not None:
+                pairs.append(PairReport(split, pairing, _unequal(pairing, looks)))
+    return DataReport(folders, _shared(folders), tuple(pairs), resized)
 
 
-def look(path: Path) -> Look:
-    """Decode one picture to its end, as training would."""
+def look(path: Path, parts: Sequence[Part]) -> dict[Part, Look]:
+    """Decode one file to its end, as training would, and look at the pictures in it."""
     try:
         content = read_bytes(path)
         picture = decode(content, str(path))
     except ImageError as error:
-        return Look(path, fault=error.wrong)
+        return dict.fromkeys(parts, Look(path, fault=error.wrong))
     mode = ("L" if picture.is_grey else "RGB") + ("A" if picture.alpha is not None else "")
     if picture.pixels.dtype == np.uint16:
         mode += ";16"
-    is_grey = bool((picture.pixels == picture.pixels[..., :1]).all())
-    height, width = picture.size
-    size = (width, height)
-    return Look(path, size, mode, is_grey, hashlib.sha256(content).hexdigest())
+    whole = Look(path, mode=mode, digest=hashlib.sha256(content).hexdigest())
+    return {part: _look_at_part(part, picture.pixels, whole) for part in parts}
 
 
-def _look_at(paths: Iterable[Path], on_picture: Callable[[int, int], None]) -> dict[Path, Look]:
-    todo = list(paths)
-    looks = {}
+def _look_at_part(part: Part, pixels: Pixels, whole: Look) -> Look:
+    try:
+        pixels = part.cut(pixels)
+    except DataError as error:
+        return Look(part.path, fault=error.wrong)
+    is_grey = bool((pixels == pixels[..., :1]).all())
+    return replace(whole, size=(pixels.shape[1], pixels.shape[0]), is_grey=is_grey)
+
+
+def _look_at(parts: Iterable[Part], on_picture: Callable[[int, int], None]) -> dict[Part, Look]:
+    todo: dict[Path, list[Part]] = {}
+    for part in dict.fromkeys(parts):
+        todo.setdefault(part.path, []).append(part)
+    looks: dict[Part, Look] = {}
     num_threads = min(8, (os.cpu_count() or 1) + 1)
     with pillow_unbound(), ThreadPoolExecutor(num_threads) as threads:
-        for done, seen in enumerate(threads.map(look, todo), start=1):
-            looks[seen.path] = seen
+        for done, seen in enumerate(threads.map(look, todo, todo.values()), start=1):
+            looks |= seen
             on_picture(done, len(todo))
     return looks
+
+
+def _unequal(pairing: Pairing, looks: Mapping[Part, Look]) -> tuple[tuple[Look, ...], ...]:
+    """Return the pairs whose pictures can be read and differ in size."""
+    pairs = [tuple(looks[part] for part in pair.values()) for pair in pairing.pairs]
+    return tuple(
+        pair
+        for pair in pairs
+        if all(each.fault is None for each in pair) and len({each.size for each in pair}) > 1
+    )
 
 
 def _shared(folders: Iterable[FolderReport]) -> tuple[tuple[Path, Path], ...]:

@@ -5,12 +5,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,10 @@ from i2i.data.augment import HostAugment
 from i2i.data.layouts import Layout, Sample
 from i2i.errors import DataError, I2IError, ImageError
 from i2i.imaging import Pixels, read_picture, rgb8, to_tensor
-from i2i.types import Batch, derive_seed
+from i2i.types import Batch, Inputs, derive_seed
+
+if TYPE_CHECKING:
+    from i2i.recipe.schema import HostTransform
 
 _PREFETCHED = 2  # batches a worker
 
@@ -50,7 +53,7 @@ def make_loader(
     that asks for some needs the usual ``if __name__ == "__main__"``.
 
     Raises DataError for a picture that cannot be read or transformed, and for sizes that differ
-    within a batch.
+    within a batch, or within a pair that no Resize makes equal first.
     """
     steps = range(start_step, start_step + num_steps)
     loader: DataLoader[Batch | I2IError] = DataLoader(
@@ -131,17 +134,55 @@ def _load(
     """Read and augment the sample at ``place`` of the endless sequence of epochs."""
     epoch, index = divmod(place, len(layout))
     sample = layout.sample(seed, epoch, index)
+    whole = _read_sample(sample, layout.inputs)
+    if layout.inputs.paired and not resizes_first(augment.transforms):
+        _check_pair(whole, sample)
     images = {}
-    for role in layout.inputs.images:
+    for role, image in whole.items():
         # Pictures that belong together are cropped and turned together.
-        part = "pair" if layout.inputs.paired else role
-        number = derive_seed(seed, epoch, index, "augment", part)
-        images[role] = _augmented(augment, sample.images[role], number)
+        what = "pair" if layout.inputs.paired else role
+        number = derive_seed(seed, epoch, index, "augment", what)
+        images[role] = _augmented(augment, image, sample.images[role].path, number)
     return images, sample
 
 
-def _augmented(augment: HostAugment, path: Path, number: int) -> Pixels:
-    image = _read(path)
+def _read_sample(sample: Sample, inputs: Inputs) -> dict[str, NDArray[np.uint8]]:
+    """Return the picture of each role as it is before augmentation; a file is read once."""
+    parts = {role: sample.images[role] for role in inputs.images}
+    files = {path: _read(path) for path in dict.fromkeys(part.path for part in parts.values())}
+    # Copies: a transform that writes into one role's picture must not reach another's.
+    return {role: np.array(part.cut(files[part.path])) for role, part in parts.items()}
+
+
+def resizes_first(transforms: "Sequence[HostTransform]") -> bool:
+    """Whether augmentation begins by bringing every picture to one size.
+
+    Only then may the pictures of a pair differ in size: one draw makes equal crops and turns of
+    equal sizes alone.
+    """
+    first = next(iter(transforms), None)
+    return (
+        first is not None
+        and first.transform == "Resize"
+        and (first.model_extra or {}).get("p", 1) == 1
+    )
+
+
+def _check_pair(images: Mapping[str, Pixels], sample: Sample) -> None:
+    """Raise DataError unless the pictures of a sample have one size."""
+    sizes = {role: f"{image.shape[1]}x{image.shape[0]}" for role, image in images.items()}
+    if len(set(sizes.values())) > 1:
+        said = ", ".join(f"{role} {size}" for role, size in sizes.items())
+        raise DataError(
+            f"the pictures of a pair differ in size ({said})",
+            where=" and ".join(str(sample.images[role].path) for role in sizes),
+            expected="one size, as a crop is taken from the same place in each",
+            remedy="make them equal, or let Resize be the first transform in [augment]; "
+            "'i2i data check' lists every such pair",
+        )
+
+
+def _augmented(augment: HostAugment, image: NDArray[np.uint8], path: Path, number: int) -> Pixels:
     try:
         return augment(image, number)
     except I2IError:
@@ -175,7 +216,7 @@ def _stack(role: str, pictures: list[Mapping[str, Pixels]], samples: list[Sample
             first, other = images[0].shape, image.shape
             raise DataError(
                 f"a batch holds pictures of {first[1]}x{first[0]} and {other[1]}x{other[0]}",
-                where=f"{samples[0].images[role]} and {sample.images[role]}",
+                where=f"{samples[0].images[role].path} and {sample.images[role].path}",
                 expected="one size for every picture of a batch",
                 remedy="add a resize and a crop, such as Resize and RandomCrop, to [augment]",
             )

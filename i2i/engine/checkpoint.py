@@ -63,7 +63,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 def environment(device: torch.device, layout: Layout) -> dict[str, Any]:
     """Return what must be the same for a resume to be bit-identical."""
-    libraries = ("torch", "numpy", "pillow", "albumentations", "opencv-python-headless")
+    libraries = ("torch", "numpy", "pillow", "albumentations", "opencv-python-headless", "kornia")
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -76,10 +76,11 @@ def environment(device: torch.device, layout: Layout) -> dict[str, Any]:
 
 def _digest(layout: Layout) -> str:
     """Return a short hash of which pictures there are: adding one changes every epoch's order."""
+    inputs = layout.inputs
     paths = [
-        path.relative_to(layout.root).as_posix()
-        for role in layout.inputs.images
-        for path in layout.list_pictures(layout.root, layout.options, role, "train")
+        part.path.relative_to(layout.root).as_posix()
+        for role in inputs.images
+        for part in layout.list_pictures(layout.root, layout.options, inputs, role, "train")
     ]
     text = "\n".join(paths).encode("utf-8", "surrogateescape")
     return hashlib.sha256(text).hexdigest()[:12]

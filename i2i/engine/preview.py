@@ -18,7 +18,8 @@ def preview_sources(layout: Layout, recipe: Recipe, fit: Fit) -> list[Tensor]:
     """Read the preview pictures of ``[validate]``: (C, H, W) float32 in [-1, 1].
 
     They are reduced to the recipe's work size, as a folder's would be. Raises RecipeError for an
-    unknown role and ImageError for a picture that cannot be read.
+    unknown role, ImageError for a picture that cannot be read and DataError for one that cannot be
+    cut from its file.
     """
     role = recipe.validate_.role or layout.inputs.images[0]
     if role not in layout.inputs.images:
@@ -32,9 +33,9 @@ def preview_sources(layout: Layout, recipe: Recipe, fit: Fit) -> list[Tensor]:
         return []
     work_size = recipe.translate.work_size
     short_side = None if work_size == "trained" else resolve_work_size(work_size, fit)
-    paths = layout.preview_pictures(role, recipe.validate_.pictures)
-    pictures = [to_tensor(rgb8(read_picture(path)), fit.channels_in) for path in paths]
-    return [reduce(picture, short_side) for picture in pictures]
+    parts = layout.preview_pictures(role, recipe.validate_.pictures)
+    pictures = [part.cut(rgb8(read_picture(part.path))) for part in parts]
+    return [reduce(to_tensor(pixels, fit.channels_in), short_side) for pixels in pictures]
 
 
 def preview_pairs(

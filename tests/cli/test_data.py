@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from i2i.cli.data import command
-from i2i.errors import DataError, UsageError
+from i2i.errors import DataError, RecipeError, UsageError
 
 
 def run(*words: str) -> Result:
@@ -113,3 +113,137 @@ def test_wrong_commands_are_refused(root: Path) -> None:
         run("check", str(root), "--layout", "unpaired", "--recipe", "horse2zebra")
     with pytest.raises(DataError, match="there is no such folder"):
         run("check", str(root / "nowhere"))
+
+
+def picture(path: Path, width: int = 40, height: int = 30) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.radial_gradient("L").resize((width, height))
+    Image.merge("RGB", (image, image.rotate(90), image.rotate(180))).save(path)
+    return path
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    for split, count, height in (("train", 4, 30), ("test", 2, 20)):
+        for number in range(count):
+            for name in (f"{split}A/{number}.png", f"{split}B/{number}.jpg"):
+                picture(tmp_path / "pairs" / name, 40 + number, height)
+    return tmp_path / "pairs"
+
+
+def test_good_pairs_are_ready(pairs: Path) -> None:
+    done = run("check", str(pairs), "--layout", "paired")
+    assert done.exit_code == 0, done.output
+    assert row(done.output, "trainB")[:4] == ["trainB", "b", "train", "4"]
+    assert "\n4 pairs in train.\n2 pairs in test.\nReady to train.\n" in done.output
+
+
+def test_every_picture_without_a_partner_is_listed(pairs: Path) -> None:
+    (pairs / "trainB/1.jpg").rename(pairs / "trainB/one.jpg")
+    (pairs / "testA/0.png").unlink()
+    for number in range(30):
+        picture(pairs / f"trainA/deep/{number:02}.png", 4, 3)
+    done = run("check", str(pairs), "--layout", "paired")
+    assert done.exit_code == 1
+    listed = "".join(f"  trainA/deep/{number:02}.png\n" for number in range(30))
+    assert (
+        "3 pairs in train.\n"
+        "31 train pictures of role 'a' have no partner:\n"
+        f"  trainA/1.png\n{listed}"
+        "1 train picture of role 'b' has no partner:\n"
+        "  trainB/one.jpg\n"
+        "1 pair in test.\n"
+        "1 test picture of role 'b' has no partner:\n"
+        "  testB/0.jpg\n"
+        "Not ready to train: see above.\n"
+    ) in done.output
+
+
+def test_a_list_without_end_is_counted(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2i.cli.data._NUM_ALONE", 2)
+    for path in (pairs / "trainB").iterdir():
+        path.rename(path.with_stem(f"b{path.stem}"))
+    done = run("check", str(pairs), "--layout", "paired")
+    assert done.exit_code == 1
+    assert "0 pairs in train.\n4 train pictures of role 'a' have no partner:\n" in done.output
+    assert "  trainB/b0.jpg\n  trainB/b1.jpg\n  and 2 more\n" in done.output
+
+
+def test_names_that_stand_for_two_pictures_are_listed(pairs: Path) -> None:
+    picture(pairs / "trainA/2.jpg", 42)
+    done = run("check", str(pairs), "--layout", "paired")
+    assert done.exit_code == 1
+    assert (
+        "1 name stands for more than one train picture of role 'a':\n"
+        "  trainA/2.jpg = trainA/2.png\n"
+    ) in done.output
+
+
+def test_pairs_that_differ_in_size_are_listed(pairs: Path) -> None:
+    picture(pairs / "trainB/3.jpg", 80, 60)
+    picture(pairs / "testB/1.jpg", 80, 60)
+    done = run("check", str(pairs), "--layout", "paired")
+    assert done.exit_code == 1
+    assert "1 train pair differs in size; make the sizes equal, or let Resize" in done.output
+    assert "  trainA/3.png 43x30, trainB/3.jpg 80x60\n" in done.output
+    assert "  testA/1.png 41x20, testB/1.jpg 80x60\n" in done.output
+    picture(pairs / "trainB/3.jpg", 43)
+    assert run("check", str(pairs), "--layout", "paired").exit_code == 0, "only test pairs differ"
+
+
+PAIRED_RECIPE = """
+family = "pix2pix"
+summary = "Pairs"
+[data]
+layout = "paired"
+[data.options]
+unmatched = "skip"
+[[augment.host]]
+transform = "Resize"
+height = 32
+width = 32
+"""
+
+
+def test_a_recipe_says_what_becomes_of_odd_pairs(pairs: Path, tmp_path: Path) -> None:
+    picture(pairs / "trainB/3.jpg", 80, 60)
+    (pairs / "trainB/1.jpg").unlink()
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(PAIRED_RECIPE)
+    done = run("check", str(pairs), "--recipe", str(recipe))
+    assert done.exit_code == 0, done.output
+    assert "1 train picture of role 'a' has no partner, left out in training:\n" in done.output
+    assert "1 train pair differs in size; the recipe's Resize makes the sizes equal" in done.output
+    (pairs / "trainB").rename(pairs / "others")
+    picture(pairs / "trainB/other.jpg")
+    recipe.write_text(PAIRED_RECIPE)
+    assert run("check", str(pairs), "--recipe", str(recipe)).exit_code == 1, "no pair is left"
+    recipe.write_text(PAIRED_RECIPE.replace("pix2pix", "cyclegan"))
+    with pytest.raises(RecipeError, match="do not belong together"):
+        run("check", str(pairs), "--recipe", str(recipe))
+
+
+def test_files_with_both_roles_are_looked_at_as_two_pictures(tmp_path: Path) -> None:
+    grey, colour = Image.new("RGB", (20, 30), (9, 9, 9)), Image.new("RGB", (20, 30), (9, 8, 7))
+    both = Image.new("RGB", (40, 30))
+    both.paste(grey, (0, 0))
+    both.paste(colour, (20, 0))
+    (tmp_path / "train").mkdir()
+    both.save(tmp_path / "train/1.png")
+    done = run("check", str(tmp_path), "--layout", "side_by_side")
+    assert done.exit_code == 0, done.output
+    rows = [re.split(r" {2,}", line.strip()) for line in done.output.splitlines() if "20x" in line]
+    assert rows == [
+        [*("train", role, "train", "1", *["20x30"] * 3), "20x30 (1)", "RGB 1", grey, "0"]
+        for role, grey in (("a", "1"), ("b", "0"))
+    ]
+    (tmp_path / "train/torn.png").write_bytes((tmp_path / "train/1.png").read_bytes()[:60])
+    picture(tmp_path / "train/odd.png", 41)
+    done = run("check", str(tmp_path), "--layout", "side_by_side")
+    assert done.exit_code == 1
+    assert "2 unreadable, train role 'a' and 'b':\n" in done.output
+    assert "  train/odd.png: its width of 41 pixels does not divide by 2\n" in done.output
+    assert done.output.count("train/torn.png: ") == 1
+    shutil.rmtree(tmp_path / "train")
+    done = run("check", str(tmp_path), "--layout", "side_by_side")
+    assert done.output.count("there is no folder 'train'") == 1

@@ -31,7 +31,9 @@ def unpaired(root: Path, **options: object) -> Unpaired:
 
 
 def names(layout: Unpaired, role: str, seed: int, epoch: int) -> list[str]:
-    return [layout.sample(seed, epoch, index).images[role].stem for index in range(len(layout))]
+    return [
+        layout.sample(seed, epoch, index).images[role].path.stem for index in range(len(layout))
+    ]
 
 
 def test_an_epoch_shows_each_picture_of_the_larger_domain_once(root: Path) -> None:
@@ -115,7 +117,7 @@ def test_an_empty_folder_is_refused(root: Path) -> None:
 def test_folders_can_be_named_in_the_options(root: Path) -> None:
     (root / "trainB").rename(root / "zebras")
     layout = unpaired(root, train={"b": "zebras"})
-    assert layout.sample(0, 0, 0).images["b"].parent.name == "zebras"
+    assert layout.sample(0, 0, 0).images["b"].path.parent.name == "zebras"
     with pytest.raises(RecipeError, match=r"data\.options\.train: there is no role 'bb'"):
         unpaired(root, train={"bb": "zebras"})
 
@@ -123,7 +125,7 @@ def test_folders_can_be_named_in_the_options(root: Path) -> None:
 def test_roles_name_their_own_folders(tmp_path: Path) -> None:
     picture(tmp_path / "trainPhoto/1.png")
     layout = Unpaired(tmp_path, Unpaired.Options(), Inputs(("photo",), paired=False), "train")
-    assert layout.sample(0, 0, 0).images["photo"].name == "1.png"
+    assert layout.sample(0, 0, 0).images["photo"].path.name == "1.png"
 
 
 @pytest.mark.parametrize(
@@ -134,14 +136,19 @@ def test_a_family_that_needs_pairs_or_labels_is_refused(root: Path, inputs: Inpu
         Unpaired(root, Unpaired.Options(), inputs, "train")
 
 
+def test_a_family_for_pairs_is_told_which_layouts_bring_them(root: Path) -> None:
+    with pytest.raises(RecipeError, match=r"'side_by_side' for .*'paired' for"):
+        Unpaired(root, Unpaired.Options(), Inputs(("a", "b"), paired=True), "train")
+
+
 def test_previews_come_from_the_test_split_where_there_is_one(root: Path) -> None:
     for number in range(10):
         picture(root / f"testA/{number}.png")
     layout = unpaired(root)
     found = layout.preview_pictures("a", 4)
-    assert [path.relative_to(root).as_posix() for path in found] == [
+    assert [part.path.relative_to(root).as_posix() for part in found] == [
         f"testA/{number}.png" for number in (0, 2, 5, 7)
     ]
-    assert {path.parent.name for path in layout.preview_pictures("b", 9)} == {"trainB"}
+    assert {part.path.parent.name for part in layout.preview_pictures("b", 9)} == {"trainB"}
     assert len(layout.preview_pictures("b", 9)) == 3
     assert layout.preview_pictures("a", 0) == ()

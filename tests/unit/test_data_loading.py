@@ -12,7 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from i2i.data import HostAugment, Layout, Sample, Unpaired, example_shapes, loading, make_loader
+from i2i.data import (
+    HostAugment,
+    Layout,
+    Part,
+    Sample,
+    Unpaired,
+    example_shapes,
+    loading,
+    make_loader,
+)
 from i2i.errors import DataError
 from i2i.recipe.schema import HostTransform
 from i2i.types import Batch, Inputs, derive_seed
@@ -72,7 +81,7 @@ def test_a_batch_holds_pictures_as_training_sees_them(root: Path) -> None:
         num_steps=1,
     )
     (batch,) = plain
-    path = layout(root).sample(3, 0, 0).images["a"]
+    path = layout(root).sample(3, 0, 0).images["a"].path
     pixels = np.asarray(Image.open(path)).astype(np.float64)
     left = (pixels.shape[1] - 10) // 2
     expected = pixels[2:10, left : left + 10].transpose(2, 0, 1) / 255 * 2 - 1
@@ -234,15 +243,17 @@ class Pairs(Layout):
     Options = Unpaired.Options
 
     @classmethod
-    def list_pictures(cls, root: Path, options: object, role: str, split: str) -> tuple[Path, ...]:
-        return tuple(sorted(root.glob("trainA/*.png")))
+    def list_pictures(
+        cls, root: Path, options: object, inputs: Inputs, role: str, split: str
+    ) -> tuple[Part, ...]:
+        return tuple(map(Part, sorted(root.glob("trainA/*.png"))))
 
     def __len__(self) -> int:
         return 5
 
     def sample(self, seed: int, epoch: int, index: int) -> Sample:
-        path = self.list_pictures(self.root, self.options, "a", "train")[index]
-        return Sample({"a": path, "b": path}, {"age": float(index)})
+        part = self.list_pictures(self.root, self.options, self.inputs, "a", "train")[index]
+        return Sample({"a": part, "b": part}, {"age": float(index)})
 
 
 def test_paired_pictures_are_augmented_alike_and_bring_labels(root: Path) -> None:
