@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from i2i.augment import DeviceAugment
 from i2i.data import HostAugment, Layout, example_shapes
 from i2i.engine.preview import preview_sources
 from i2i.engine.stage import make_players
@@ -18,7 +19,11 @@ def data_seed(recipe: Recipe, stage: str) -> int:
 
 
 def rehearse(
-    recipe: Recipe, family: type[Translator], layout: Layout, augment: HostAugment
+    recipe: Recipe,
+    family: type[Translator],
+    layout: Layout,
+    augment: HostAugment,
+    device_augment: DeviceAugment,
 ) -> None:
     """Build and grow every stage, match its players, and read the preview's pictures.
 
@@ -28,16 +33,21 @@ def rehearse(
     _check_stages(recipe, translator)
     preview_sources(layout, recipe, translator.fit)
     for name in translator.stages:
-        shapes = stage_shapes(recipe, name, layout, augment)
+        shapes = stage_shapes(recipe, name, layout, augment, device_augment)
         grow(translator, name, shapes, recipe.run.seed)
         make_players(name, recipe.stages[name], translator.players(name))
 
 
 def stage_shapes(
-    recipe: Recipe, stage: str, layout: Layout, augment: HostAugment
+    recipe: Recipe,
+    stage: str,
+    layout: Layout,
+    augment: HostAugment,
+    device_augment: DeviceAugment,
 ) -> Mapping[str, tuple[int, ...]]:
     """Return (C, H, W) of each role as a stage will see it."""
-    return example_shapes(layout, augment, seed=data_seed(recipe, stage))
+    loaded = example_shapes(layout, augment, seed=data_seed(recipe, stage))
+    return device_augment.shapes(loaded)
 
 
 def _check_stages(recipe: Recipe, translator: Translator) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from i2i.augment import DeviceAugment
 from i2i.engine.averaging import Averages
 from i2i.engine.checkpoint import Checkpoint
 from i2i.engine.moves import Game
@@ -28,6 +29,7 @@ class StageRun:
         *,
         seed: int,
         device: torch.device,
+        augment: DeviceAugment,
         kept: Checkpoint | None = None,
     ) -> None:
         self.name = name
@@ -35,6 +37,7 @@ class StageRun:
         self.translator = translator.to(device).train()
         self.seed = seed
         self.device = device
+        self.augment = augment
         self.num_steps = math.ceil(options.images / options.batch_size)
         self.step = 0  # steps done
         self.optimizers = make_players(name, options, translator.players(name))
@@ -61,8 +64,10 @@ class StageRun:
     def play(self, batch: Batch) -> Played:
         """Play one step on a batch, and all that follows from it in the stage."""
         now = Progress(self.seed, self.name, self.step, self.images)
+        # before the batch is split, so that the number of micro-batches changes nothing
+        batch = self.augment(batch.to(self.device), now)
         try:
-            played = self._game.play(batch.to(self.device), now)
+            played = self._game.play(batch, now)
         except RuntimeError as error:
             raise _explain(error, self.name) or error from error
         self._after_step(now, played)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from i2i.augment import DeviceAugment
 from i2i.data import HostAugment, Layout, make_loader
 from i2i.engine.checkpoint import (
     NAME,
@@ -63,7 +64,8 @@ class Trainer:
         root = Path(recipe.data.root or ".")
         self.layout: Layout = kind(root, recipe.data.options, family.inputs, "train")
         self.augment = HostAugment(recipe.augment.host)
-        rehearse(recipe, family, self.layout, self.augment)
+        self.device_augment = DeviceAugment(recipe.augment.device, family.inputs)
+        rehearse(recipe, family, self.layout, self.augment, self.device_augment)
         self.translator = build(family, recipe.model, recipe.run.seed)
         self.sources = preview_sources(self.layout, recipe, self.translator.fit)
         self.run = Run(folder, recipe, self.translator)
@@ -123,7 +125,9 @@ class Trainer:
     def _begin(self, name: str, kept: Checkpoint | None) -> StageRun:
         """Let the family grow for a stage, unless the checkpoint did, and gather its players."""
         if kept is None:
-            self.shapes[name] = stage_shapes(self.recipe, name, self.layout, self.augment)
+            self.shapes[name] = stage_shapes(
+                self.recipe, name, self.layout, self.augment, self.device_augment
+            )
             grow(self.translator, name, self.shapes[name], self.recipe.run.seed)
         stage = StageRun(
             name,
@@ -131,6 +135,7 @@ class Trainer:
             self.translator,
             seed=self.recipe.run.seed,
             device=self.device,
+            augment=self.device_augment,
             kept=kept,
         )
         self._place(name, stage.step)

@@ -1,15 +1,12 @@
 """The frozen tables of a recipe; sizes in pixels, lengths in images."""
 
-import re
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import tomli_w
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -17,25 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-_UNITS = {"": 1, "k": 1_000, "M": 1_000_000}
-
-
-def _count(value: object) -> object:
-    """Read "400k" or "1.5M" as a number of images."""
-    if isinstance(value, int):
-        return value
-    text = value if isinstance(value, str) else ""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text, re.ASCII)
-    number = Decimal(found[1]) * _UNITS[found[2]] if found else Decimal("0.5")
-    if number != int(number):
-        raise ValueError('a whole number of images, such as 400000, "400k" or "1.5M"')
-    return int(number)
-
-
-Images = Annotated[
-    int, BeforeValidator(_count, json_schema_input_type=int | str), Field(gt=0, lt=10**12)
-]
-"""A number of images: an integer, or text such as "400k" and "1.5M"."""
+from i2i.counts import Images as Images  # re-exported: recipes are written in it
 
 
 class FrozenDict(dict[str, Any]):
@@ -78,10 +57,24 @@ class HostTransform(BaseModel):
     transform: str = Field(description="The albumentations class, such as RandomCrop.")
 
 
+class DeviceTransform(BaseModel):
+    """One kornia transform of a batch, with its arguments beside its name."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    transform: str = Field(description="The class of kornia.augmentation, such as RandomAffine.")
+    roles: tuple[str, ...] | None = Field(
+        None, min_length=1, description="The image roles that it is for; all if unset."
+    )
+
+
 class Augment(Frozen):
     """What is done to training pictures."""
 
     host: tuple[HostTransform, ...] = Field((), description="In the loader, in this order.")
+    device: tuple[DeviceTransform, ...] = Field(
+        (), description="Where the networks are, on whole batches, in this order."
+    )
 
 
 class Data(Frozen):

@@ -1,0 +1,24 @@
+"""Augmentation after loading: of training batches on their device, and of what discriminators see.
+
+Names are resolved when they are first used: kornia is imported by device-side augmentation alone.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from i2i.lazy import resolve
+
+if TYPE_CHECKING:
+    from i2i.augment.device import DeviceAugment
+    from i2i.augment.discriminator import DiscriminatorAugment, DiscriminatorAugmentOptions
+
+_HOMES = {
+    "DeviceAugment": "device",
+    "DiscriminatorAugment": "discriminator",
+    "DiscriminatorAugmentOptions": "discriminator",
+}
+
+__all__ = ["DeviceAugment", "DiscriminatorAugment", "DiscriminatorAugmentOptions"]
+
+
+def __getattr__(name: str) -> Any:
+    return resolve(__name__, _HOMES, name)
