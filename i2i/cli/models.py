@@ -13,6 +13,7 @@ from i2i.plugins import load_plugins
 from i2i.recipe import find_recipe, list_recipes
 
 if TYPE_CHECKING:
+    from i2i.downloads import Remote
     from i2i.model_file import Header
     from i2i.plugins import Plugins
     from i2i.recipe import Listed
@@ -34,7 +35,7 @@ def command(context: click.Context) -> None:
 
 @command.command("list")
 def list_() -> None:
-    """List the recipes that come with a model, and where it is.
+    """List the recipes that come with a model, then auxiliary networks, and where each is.
 
     shipped with i2i, here in the cache, or fetchable; unverified where nobody stated what the file
     must be: the first download decides, and later ones are compared with it.
@@ -45,8 +46,14 @@ def list_() -> None:
 @command.command()
 @click.argument("name", metavar="NAME|FILE|all")
 def fetch(name: str) -> None:
-    """Download the model of a recipe, or of all, and make it ready; prints where it lies."""
+    """Download the model of a recipe, or of all, and make it ready; prints where it lies.
+
+    NAME may also be an auxiliary network, such as vgg19; 'all' leaves these out.
+    """
     plugins = load_plugins()
+    if name in plugins.weights:
+        click.echo(_network(name, plugins))
+        return
     if name != "all":
         click.echo(_ready(find_recipe(name, plugins), plugins))
         return
@@ -126,11 +133,23 @@ def import_(
 
 
 def _list() -> None:
-    listed = [each for each in list_recipes(load_plugins()) if each.has_weights]
+    plugins = load_plugins()
+    listed = [each for each in list_recipes(plugins) if each.has_weights]
     print_table(
         ("recipe", "family", "model", "size", "licence"),
         [(each.name, each.family, each.model, _size(each), _licence(each)) for each in listed],
     )
+    networks = sorted(plugins.weights.values(), key=lambda remote: remote.name)
+    if networks:
+        click.echo()
+        print_table(
+            ("network", "file", "size", "licence"),
+            [(each.name, _state(each), each.size, each.licence) for each in networks],
+        )
+
+
+def _state(remote: "Remote") -> str:
+    return "here" if remote.path.is_file() else "fetchable"
 
 
 def _size(listed: "Listed") -> str:
@@ -154,6 +173,15 @@ def _ready(path: Path, plugins: "Plugins") -> Path:
     recipe = load_recipe(path, plugins)
     with showing_downloads() as watcher:
         return model_path(path, recipe, plugins, watcher)
+
+
+def _network(name: str, plugins: "Plugins") -> Path:
+    """Return the file of an auxiliary network, fetched where need be."""
+    from i2i.cli.fetching import showing_downloads
+    from i2i.nn.pretrained import pretrained
+
+    with showing_downloads() as watcher:
+        return pretrained(name, plugins.weights, watcher)
 
 
 def _describe(path: Path, listed: "Listed | None", plugins: "Plugins") -> Iterator[str]:

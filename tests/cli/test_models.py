@@ -18,7 +18,11 @@ from i2i.store import model_path
 from tests.unit.test_importers import Reference
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = sorted(path.stem for path in (ROOT / "recipes").glob("cyclegan-*.toml"))
+PUBLISHED = sorted(
+    path.stem
+    for family in ("cyclegan", "pix2pix")
+    for path in (ROOT / "recipes").glob(f"{family}-*.toml")
+)
 PUBLISHED.remove("cyclegan-paper")
 
 
@@ -135,7 +139,7 @@ def test_show_of_a_trained_model_ends_with_its_recipe(run):
 
 
 def test_every_published_model_is_listed_as_fetchable_and_unverified(run):
-    assert len(PUBLISHED) == 18
+    assert len(PUBLISHED) == 23
     models = rows_of(run("models").stdout)
     recipes = rows_of(run("recipes").stdout)
     for name in PUBLISHED:
@@ -273,3 +277,32 @@ def test_the_list_imports_no_torch():
     )
     assert done.stdout.split()[-1] == "False"
     assert sorted(command.commands) == ["fetch", "import", "list", "show"]
+
+
+def test_an_auxiliary_network_is_fetched_by_its_name(run, tmp_path, server):
+    """From a stranger's offer; the core's own are hundreds of megabytes."""
+    folder, address = server
+    content = b"weights of a judge"
+    (folder / "judge.bin").write_bytes(content)
+    offer = {
+        "url": f"{address}/judge.bin",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "licence": "CC0",
+    }
+    site = tmp_path / "site"
+    (site / "judges-1.dist-info").mkdir(parents=True)
+    (site / "judges.py").write_text(
+        "from i2i import hookimpl\n@hookimpl\ndef i2i_weights():\n"
+        f"    return {{'judge': {offer!r}}}\n",
+        encoding="utf-8",
+    )
+    (site / "judges-1.dist-info" / "METADATA").write_text("Name: judges\nVersion: 1\n")
+    (site / "judges-1.dist-info" / "entry_points.txt").write_text("[i2i]\njudges = judges\n")
+    listed = run("models", PYTHONPATH=str(site))
+    assert "fetchable" in rows_of(listed.stdout)["judge"]
+    fetched = run("models", "fetch", "judge", PYTHONPATH=str(site))
+    assert fetched.returncode == 0, fetched.stderr
+    assert Path(fetched.stdout.strip()).read_bytes() == content
+    assert "here" in rows_of(run("models", PYTHONPATH=str(site)).stdout)["judge"]
+    assert "fetchable" in rows_of(listed.stdout)["vgg19"]
