@@ -104,7 +104,9 @@ def import_model(path: Path, out: Path, plugins: Plugins, asked: Asked) -> Impor
     used = [source[theirs] for theirs in attempt.reading.names]
     save_model(out, attempt.translator, header, _precision(used))
     notes = (*attempt.reading.notes, *notes)
-    return Imported(header, sum(each.numel() for each in used), notes)
+    parameters = dict(attempt.translator.named_parameters())
+    learnt = [parameters[ours] for ours in attempt.reading.names.values() if ours in parameters]
+    return Imported(header, sum(each.numel() for each in learnt), notes)
 
 
 def _precision(tensors: Iterable[Tensor]) -> torch.dtype:

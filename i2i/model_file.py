@@ -142,7 +142,7 @@ def load_model(path: Path, plugins: Plugins) -> Model:
     header = read_header(path)
     try:
         family = plugins.family(header.family)
-        options = family.Options.model_validate(header.options)
+        options = family.Options.model_validate(family.upgrade(header.options))
     except (PluginError, UsageError) as error:
         wrong = f"needs the family {header.family!r} of {header.distribution}, but {error.wrong}"
         raise _unusable(path, wrong, f"install {header.distribution}") from error

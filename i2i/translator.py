@@ -66,6 +66,11 @@ class Translator(nn.Module, ABC):
         generator seeded by (seed, stage); loading a model file calls it again with the same shapes.
         """
 
+    @classmethod
+    def upgrade(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the options of an older model file in today's words: files are for good."""
+        return options
+
     @abstractmethod
     def players(self, stage: str) -> Mapping[str, Iterable[nn.Parameter]]:
         """Who owns which parameters in ``stage``; each player has an optimizer of its own."""

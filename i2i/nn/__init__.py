@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from i2i.nn.attention import SelfAttention
     from i2i.nn.discriminators import DiscriminatorOptions, PatchDiscriminator, smallest_side
     from i2i.nn.history import HistoricalAverage
+    from i2i.nn.initialisation import initialise
     from i2i.nn.norms import BatchNorm, InstanceNorm
     from i2i.nn.pool import ImagePool
     from i2i.nn.resampling import BlurPool, downsampling, upsampling
     from i2i.nn.statistics import MinibatchStandardDeviation
-    from i2i.nn.initialisation import initialise
 
 _HOMES = {
     "BatchNorm": "norms",

@@ -8,10 +8,10 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from i2i.nn.attention import SelfAttention
+from i2i.nn.initialisation import initialise
 from i2i.nn.norms import InstanceNorm
 from i2i.nn.resampling import BlurPool
 from i2i.nn.statistics import MinibatchStandardDeviation
-from i2i.nn.initialisation import initialise
 
 NUM_HALVINGS = {1: 0, 16: 1, 70: 3, 286: 5}  # by patch
 

@@ -29,16 +29,25 @@ class BatchNorm(nn.BatchNorm2d):
     (N, C, H, W) to the same (arXiv:1502.03167). In training the statistics are the batch's, as
     usual, and running ones are kept (momentum 0.1). In evaluation they are those of each picture,
     as if it were a batch of one: section 3.3 of arXiv:1611.07004 translates so, and no output
-    depends on its batch. A picture of one pixel has no such statistics: ValueError.
+    depends on its batch. A picture of one pixel has no such statistics: ValueError. Batches are not
+    counted, which a momentum has no use for.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, track_running_stats=False)
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
 
     def forward(self, x: Tensor, running: bool = False) -> Tensor:
         """Normalise; with ``running`` by the statistics kept in training, which stay unchanged."""
-        if running:
-            mean, var, weight, bias = self.running_mean, self.running_var, self.weight, self.bias
-            return F.batch_norm(x, mean, var, weight, bias, training=False, eps=self.eps)
-        if self.training:
-            return super().forward(x)
+        if running or self.training:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias,
+                training=not running, momentum=0.1, eps=self.eps,
+            )  # fmt: skip
         if x.shape[2] * x.shape[3] == 1:
             raise ValueError("a picture of one pixel has no statistics of its own")
         return F.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)

@@ -14,6 +14,7 @@ _TOP = re.compile(r"model\.(\d+)\.weight")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _PADDED, _BARE = ((1, 5), (1, 6)), ((0, 3), (0, 4))
 """Where a block's two convolutions stand, with padding layers and without: plain, with dropout."""
+_BEFORE_BLOCKS = 9  # layers; the nested blocks of a U-Net stand further ahead
 
 
 class ReferenceGenerators(Importer):
@@ -136,6 +137,7 @@ def _layout_of(shapes: Shapes) -> _Layout | None:
     convolutions = {name for name, shape in shapes.items() if len(shape) == 4}
     top = {int(found[1]) for name in convolutions if (found := _TOP.fullmatch(name))}
     inner = [found for name in convolutions if (found := _BLOCK.match(name))]
+    inner = [found for found in inner if int(found[1]) >= _BEFORE_BLOCKS]
     if not top or not inner:
         return None
     padded = bool(top & {1, 4, 7})

@@ -9,12 +9,45 @@ SMALL = {
     "cyclegan": {
         "width": 4,
         "num_blocks": 1,
-        "discriminator_width": 4,
+        "discriminator": {"width": 4},
         "identity_every": 2,
-        "pool_size": 4,
+        "game": {"pool_size": 4},
+    },
+    "pix2pix": {
+        "width": 4,
+        "num_halvings": 3,
+        "discriminator": {"width": 4, "patch": 16},
+        "game": {"pool_size": 4},
     },
 }
-MEANS_OVER_SAMPLES = ["cyclegan"]
+MEANS_OVER_SAMPLES = {
+    "cyclegan": {},
+    "pix2pix": {
+        "norm": "instance",
+        "dropout": 0.0,
+        "discriminator": {"width": 4, "patch": 16, "norm": "instance"},
+    },
+}
+"""What to change for losses that are means over samples: no batch statistics, no dropout."""
+
+PLAYED_WITH_ALL = {
+    "form": "hinge",
+    "pool_size": 2,
+    "discriminator_steps": 2,
+    "feature_matching_weight": 1.0,
+    "wgan_gp_weight": 1.0,
+    "r1_weight": 1.0,
+    "r2_weight": 1.0,
+    "penalty_every": 2,
+    "lecam_weight": 1.0,
+    "weight_limit": 0.05,
+    "orthogonal_weight": 0.1,
+    "historical_average_weight": 0.1,
+    "instance_noise": 0.1,
+    "instance_noise_images": 12,
+    "augment": {"policy": "adaptive", "target": 0.0, "speed": 20},
+}
+"""A game in which everything is state, keyed by sample, or due on some steps only."""
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +60,21 @@ def test_family_keeps_the_contract(plugins, name):
     check_translator(plugins.family(name), SMALL.get(name))
 
 
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_family_keeps_the_contract_with_every_switch_of_the_game_on(plugins, name):
+    check_translator(plugins.family(name), SMALL[name] | {"game": PLAYED_WITH_ALL})
+
+
 @pytest.mark.parametrize("name", MEANS_OVER_SAMPLES)
 def test_micro_batches_equal_the_whole_batch(plugins, name):
-    check_accumulation(plugins.family(name), SMALL[name])
+    check_accumulation(plugins.family(name), SMALL[name] | MEANS_OVER_SAMPLES[name])
+
+
+@pytest.mark.parametrize("name", MEANS_OVER_SAMPLES)
+def test_micro_batches_equal_the_whole_batch_with_every_switch_of_the_game_on(plugins, name):
+    """But for the relativistic game, whose means are over all that is judged together."""
+    options = SMALL[name] | MEANS_OVER_SAMPLES[name] | {"game": PLAYED_WITH_ALL}
+    check_accumulation(plugins.family(name), options)
 
 
 def test_small_options_are_those_of_installed_families(plugins):

@@ -1,21 +1,21 @@
-"""CycleGAN against its paper: networks, pool, losses, and every option."""
+"""CycleGAN against its paper: networks, losses, and every option."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
 
-from i2i import Batch, DataError, Progress, RecipeError, UsageError
-from i2i.model_file import build, exported_state, grow
+from i2i import Batch, Progress, RecipeError, UsageError, load_plugins
+from i2i.adversary import Adversary
+from i2i.model_file import Header, build, exported_state, grow, load_model, save_model
+from i2i.nn import SelfAttention
 from i2i.testing import check_translator, make_batch
-from i2i_cyclegan.networks import Architecture, InstanceNorm, PatchDiscriminator, ResNetGenerator
-from i2i_cyclegan.pool import ImagePool
+from i2i_cyclegan.networks import Architecture, ResNetGenerator
 from i2i_cyclegan.translator import CycleGAN, CycleGANOptions
 
-SMALL = CycleGANOptions(width=4, num_blocks=1, discriminator_width=4, pool_size=4)
+SMALL = CycleGANOptions(width=4, num_blocks=1, discriminator={"width": 4}, game={"pool_size": 4})
 NOW = Progress(seed=0, stage="train", step=0, images=0)
 
 
@@ -42,38 +42,11 @@ def test_generator_has_the_published_number_of_parameters(num_blocks, count):
         assert parameters_of(ResNetGenerator(Architecture.published(64, num_blocks))) == count
 
 
-def test_discriminator_has_the_published_number_of_parameters():
-    with torch.device("meta"):
-        assert parameters_of(PatchDiscriminator(3, 64)) == 2_764_737
-
-
-def test_discriminator_logit_sees_70_pixels():
-    judge = PatchDiscriminator(3, 1).double()
-    judge.norm = nn.Identity()  # statistics would let a logit see the whole picture
-    picture = torch.randn(1, 3, 128, 128, dtype=torch.float64, requires_grad=True)
-    logits = judge(picture)
-    assert logits.shape == (1, 1, 14, 14)
-    logits[0, 0, 7, 7].backward()
-    rows = picture.grad.abs().sum((0, 1, 3)).nonzero()
-    assert int(rows.max() - rows.min()) + 1 == 70
-
-
 @pytest.mark.parametrize("size", [(8, 8), (32, 20), (12, 40)])
 def test_generator_keeps_the_size_and_the_range(size):
     output = ResNetGenerator(Architecture.published(4, 1))(torch.randn(2, 3, *size))
     assert output.shape == (2, 3, *size)
     assert output.abs().max() <= 1
-
-
-def test_instance_norm_equals_pytorchs_in_value_and_gradient():
-    x = torch.randn(2, 3, 7, 5, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(2, 3, 7, 5, dtype=torch.float64)
-    gradients = []
-    for norm in (InstanceNorm(), nn.InstanceNorm2d(3)):
-        y = norm(x)
-        gradients.append((y, *torch.autograd.grad((y * weights).sum(), x)))
-    for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs)
 
 
 def test_weights_are_drawn_as_published():
@@ -84,75 +57,6 @@ def test_weights_are_drawn_as_published():
     assert all(not p.any() for n, p in generator.named_parameters() if n.endswith("bias"))
 
 
-# Pool
-
-
-def draws_of(batch: Batch, now: Progress, name: str) -> list[list[float]]:
-    return now.uniform(batch, name, 2).tolist()
-
-
-def oracle_pool(kept: list, images: np.ndarray, draws: list, size: int) -> np.ndarray:
-    """The history of section 2.3 of arXiv:1612.07828, on a plain list."""
-    shown = []
-    for image, (coin, place) in zip(images, draws, strict=True):
-        if len(kept) < size:
-            kept.append(image)
-            shown.append(image)
-        elif coin < 0.5:
-            chosen = int(place * size)
-            shown.append(kept[chosen])
-            kept[chosen] = image
-        else:
-            shown.append(image)
-    return np.stack(shown)
-
-
-def test_pool_fills_then_exchanges_half_of_the_time():
-    pool, size = ImagePool("pool", 3, (1, 2, 2)), 3
-    kept: list = []
-    exchanged = 0
-    for step in range(40):
-        batch = make_batch(CycleGAN.inputs, batch_size=4, seed=step)
-        images = torch.full((4, 1, 2, 2), float(step)) + torch.arange(4.0)[:, None, None, None] / 4
-        now = replace(NOW, step=step)
-        shown = pool(images, batch, now)
-        expected = oracle_pool(kept, images.numpy(), draws_of(batch, now, "pool"), size)
-        np.testing.assert_array_equal(shown.numpy(), expected)
-        np.testing.assert_array_equal(pool.pictures.numpy()[: len(kept)], np.stack(kept))
-        assert int(pool.num_filled) == min(size, 4 * (step + 1))
-        exchanged += int((shown != images).flatten(1).any(1).sum())
-    assert 0.4 < exchanged / (4 * 40 - size) < 0.6
-
-
-def test_pool_shows_the_same_to_micro_batches_as_to_the_whole_batch():
-    whole, parts = ImagePool("pool", 3, (1, 2, 2)), ImagePool("pool", 3, (1, 2, 2))
-    for step in range(6):
-        batch = make_batch(CycleGAN.inputs, batch_size=5, seed=step)
-        images = torch.randn(5, 1, 2, 2)
-        now = replace(NOW, step=step)
-        shown = [
-            parts(part, micro, now)
-            for part, micro in zip(images.tensor_split(2), batch.split(2), strict=True)
-        ]
-        assert torch.equal(whole(images, batch, now), torch.cat(shown))
-        assert torch.equal(whole.pictures, parts.pictures)
-
-
-def test_pool_detaches_and_leaves_its_input_alone():
-    pool = ImagePool("pool", 1, (1, 2, 2))
-    for step in range(8):
-        images = torch.full((2, 1, 2, 2), float(step), requires_grad=True)
-        shown = pool(images, make_batch(CycleGAN.inputs, batch_size=2, seed=step), NOW)
-        assert not shown.requires_grad
-        assert (images == step).all()
-
-
-def test_pool_of_size_zero_shows_each_picture_itself():
-    images = torch.randn(3, 1, 2, 2)
-    batch = make_batch(CycleGAN.inputs)
-    assert torch.equal(ImagePool("pool", 0, (1, 2, 2))(images, batch, NOW), images)
-
-
 # The game
 
 
@@ -161,9 +65,12 @@ def test_terms_are_those_of_the_paper():
     translator = grown()
     batch = make_batch(CycleGAN.inputs, batch_size=2)
     a, b = batch.images["a"], batch.images["b"]
-    to_b, to_a, judge_a, judge_b = (
-        lambda x, net=net: net(x).detach().double()
-        for net in (translator.a2b, translator.b2a, translator.judge_a, translator.judge_b)
+    to_b, to_a = (
+        lambda x, net=net: net(x).detach().double() for net in (translator.a2b, translator.b2a)
+    )
+    judge_a, judge_b = (
+        lambda x, net=net: net(x)[0][-1].detach().double()
+        for net in (translator.judge_a.network, translator.judge_b.network)
     )
     fake_a, fake_b = to_a(b).float(), to_b(a).float()
     expected = {
@@ -213,6 +120,15 @@ def weights_of(translator: CycleGAN, step: int = 0) -> dict[str, float]:
     return {term.name: term.weight for move in moves for term in move.terms}
 
 
+def first_layer(adversary: Adversary) -> torch.Tensor:
+    """Return the weight of the discriminator's first convolution."""
+    return next(adversary.network.parameters())
+
+
+def ups_of(translator: CycleGAN) -> list[nn.Module]:
+    return [*translator.a2b.up, *translator.b2a.up]
+
+
 EFFECTS = {
     "width": (8, lambda t: t.a2b.stem.out_channels == t.b2a.stem.out_channels == 8),
     "num_blocks": (2, lambda t: len(t.a2b.blocks) == len(t.b2a.blocks) == 2),
@@ -238,14 +154,29 @@ EFFECTS = {
         ),
     ),
     "directions": ("b2a", lambda t: not hasattr(t, "a2b")),
-    "discriminator_width": (
-        8,
-        lambda t: t.judge_a.first.out_channels == t.judge_b.first.out_channels == 8,
+    "downsampling": (
+        "blur",
+        lambda t: all(len(list(each.children())) == 2 for each in (*t.a2b.down, *t.b2a.down)),
+    ),
+    "upsampling": (
+        "resize",
+        lambda t: all(any(isinstance(m, nn.Upsample) for m in up.modules()) for up in ups_of(t)),
+    ),
+    "self_attention": (
+        True,
+        lambda t: all(isinstance(each.attention, SelfAttention) for each in (t.a2b, t.b2a)),
+    ),
+    "discriminator": (
+        {"width": 8},
+        lambda t: len(first_layer(t.judge_a)) == len(first_layer(t.judge_b)) == 8,
     ),
     "cycle_weight": (3.0, lambda t: weights_of(t)["cycle_a"] == weights_of(t)["cycle_b"] == 3),
     "identity_weight": (0.0, lambda t: "identity_a" not in weights_of(t)),
     "identity_every": (2, lambda t: "identity_a" not in weights_of(t, step=1)),
-    "pool_size": (7, lambda t: len(t.pool_a.pictures) == len(t.pool_b.pictures) == 7),
+    "game": (
+        {"pool_size": 7},
+        lambda t: len(t.judge_a.pool.pictures) == len(t.judge_b.pool.pictures) == 7,
+    ),
 }
 
 
@@ -260,9 +191,53 @@ def test_option_has_its_effect_and_the_default_has_not(name):
     assert effect(grown(CycleGANOptions(**{**SMALL.model_dump(), name: value})))
 
 
-@pytest.mark.parametrize("changed", [{"separable": True, "norm_affine": True}, {"padding": "zero"}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"separable": True, "norm_affine": True},
+        {"padding": "zero", "downsampling": "blur", "upsampling": "resize", "self_attention": True},
+    ],
+)
 def test_variants_of_the_generator_keep_the_contract(changed):
     check_translator(CycleGAN, SMALL.model_copy(update=changed))
+
+
+def test_models_of_the_first_version_still_load(tmp_path):
+    """Their headers say two options at the top that are in tables now."""
+    new = CycleGANOptions(width=4, num_blocks=1, discriminator={"width": 5}, game={"pool_size": 6})
+    old = {"width": 4, "num_blocks": 1, "discriminator_width": 5, "pool_size": 6}
+    shapes = dict.fromkeys("ab", (3, 32, 32))
+    header = Header(
+        family="cyclegan",
+        distribution="i2i-gan 0.1.0",
+        options=old,
+        request={},
+        stages={"train": shapes},
+    )
+    translator = grown(new)
+    save_model(tmp_path / "old.safetensors", translator, header)
+    loaded = load_model(tmp_path / "old.safetensors", load_plugins()).translator
+
+    assert loaded.options == new
+    assert loaded.options.game.form == "least_squares"
+    for name, tensor in exported_state(translator).items():
+        assert torch.equal(loaded.state_dict()[name], tensor.half().float()), name
+
+
+def test_old_names_are_for_old_models_alone():
+    today = {"width": 4, "discriminator": {"norm": "none"}, "game": {"form": "hinge"}}
+    assert CycleGAN.upgrade(today) == today
+    assert CycleGAN.upgrade(today | {"pool_size": 3}) == {
+        **today,
+        "game": {"form": "hinge", "pool_size": 3},
+    }
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        CycleGANOptions(pool_size=3)
+
+
+def test_identity_terms_that_weigh_nothing_have_no_steps():
+    with pytest.raises(ValidationError, match="no identity_every without identity_weight"):
+        CycleGANOptions(identity_weight=0.0, identity_every=2)
 
 
 def test_widths_are_counted():
@@ -319,10 +294,3 @@ def test_the_smallest_crop_that_is_taken_trains():
 
 def test_trained_size_is_that_of_the_crops():
     assert grown(size=24).fit.trained_size == 24
-
-
-def test_pool_names_a_picture_of_another_size():
-    pool = ImagePool("pool", 2, (3, 8, 8))
-    batch = Batch({"a": torch.zeros(1, 3, 9, 8)}, torch.tensor([1]))
-    with pytest.raises(DataError, match=r"\(3, 9, 8\) comes after those of \(3, 8, 8\)"):
-        pool(batch.images["a"], batch, Progress(0, "train", 0, 0))

@@ -14,9 +14,9 @@ from PIL import Image
 TINY = (
     "model.width=4",
     "model.num_blocks=1",
-    "model.discriminator_width=4",
+    "model.discriminator.width=4",
     "model.identity_every=4",
-    "model.pool_size=3",
+    "model.game.pool_size=3",
     "stages.train.images=24",
     "stages.train.compile=false",
     "stages.train.average_half_life=10",

@@ -189,7 +189,7 @@ def test_bfloat16_and_accumulating_run_resumes_bit_identically(
     tmp_path: Path, killer: dict[str, str]
 ) -> None:
     settings = ("stages.train.precision=bfloat16", "stages.train.batch_size=3")
-    settings += ("stages.train.micro_batches=2", "stages.train.images=15", "model.pool_size=4")
+    settings += ("stages.train.micro_batches=2", "stages.train.images=15", "model.game.pool_size=4")
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert call(train_arguments(tmp_path, whole, *settings)).returncode == 0
     killed = call(train_arguments(tmp_path, run, *settings), env=killer | {"KILL_AT": "step@3"})

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_mean_of_snapshots_is_their_mean_and_names_them(tmp_path: Path) -> None:
     plugins = load_plugins()
     family = plugins.family("cyclegan")
-    options = family.Options(width=2, num_blocks=1, discriminator_width=2)
+    options = family.Options(width=2, num_blocks=1, discriminator={"width": 2})
     paths = []
     for seed in range(3):
         header = Header(

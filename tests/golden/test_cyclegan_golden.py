@@ -18,9 +18,10 @@ from i2i import Batch, Progress
 from i2i.engine.moves import Game
 from i2i.engine.optim import PlayerOptimizer
 from i2i.model_file import build, grow
+from i2i.nn import DiscriminatorOptions
 from i2i.recipe import Player
 from i2i.testing import make_batch
-from i2i_cyclegan.translator import CycleGAN, CycleGANOptions
+from i2i_cyclegan.translator import CycleGAN, CycleGANGame, CycleGANOptions
 
 GOLDEN = Path(__file__).with_name("cyclegan.json")
 
@@ -51,7 +52,11 @@ def play(game: Game, batch: Batch, step: int) -> dict[str, float]:
 
 def test_first_ten_steps_have_the_golden_losses():
     options = CycleGANOptions(
-        width=4, num_blocks=2, discriminator_width=4, identity_every=3, pool_size=3
+        width=4,
+        num_blocks=2,
+        discriminator=DiscriminatorOptions(width=4),
+        identity_every=3,
+        game=CycleGANGame(pool_size=3),
     )
     game = make_game(options, (3, 32, 32), 2e-4)
     shapes = {"a": (3, 32, 32), "b": (3, 32, 32)}
@@ -81,7 +86,12 @@ def recoloured() -> Batch:
 
 def test_two_pictures_a_domain_are_learnt_by_heart():
     """The cycle closes, and what a translation shows has the colours of the other domain."""
-    options = CycleGANOptions(width=8, num_blocks=1, discriminator_width=8, pool_size=0)
+    options = CycleGANOptions(
+        width=8,
+        num_blocks=1,
+        discriminator=DiscriminatorOptions(width=8),
+        game=CycleGANGame(pool_size=0),
+    )
     game = make_game(options, (3, 24, 24), 2e-3)
     batch = recoloured()
     first = play(game, batch, 0)

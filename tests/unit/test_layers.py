@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 LAYERS = [
     "lazy",
     "errors",
+    "counts",
     "types",
     "files",
     "downloads",
@@ -23,6 +24,7 @@ LAYERS = [
     "nn",
     "losses",
     "augment",
+    "adversary",
     "metrics",
     "data",
     "translator",

@@ -1,0 +1,234 @@
+"""Families on a made batch, and beside them what their adversaries see, for the plain torch."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from i2i import Batch, Progress, Translator, load_plugins
+from i2i.adversary import Adversary
+from i2i.model_file import build, grow
+from i2i.testing import make_batch
+from i2i.types import derive_seed
+from tests.contract.plain import Plain
+
+GAME = {"form": "non_saturating", "discriminator_weight": 1.0, "pool_size": 0}
+JUDGE = {"width": 4, "patch": 16, "norm": "instance"}
+ALONE: dict[str, dict[str, Any]] = {
+    "cyclegan": {"width": 2, "num_blocks": 1, "cycle_weight": 0.0, "identity_weight": 0.0},
+    "pix2pix": {
+        "width": 2,
+        "num_halvings": 2,
+        "norm": "instance",
+        "dropout": 0.0,
+        "l1_weight": 0.0,
+    },
+}
+"""Options that leave nothing but the game; dropout would draw from another generator."""
+
+Gradients = dict[str, dict[str, Tensor]]  # by player and parameter
+
+
+@dataclass(frozen=True)
+class Duel:
+    """What one adversary meets in one step; its weights and the generator's are leaves."""
+
+    label: str
+    plain: Plain
+    taught: Mapping[str, Tensor]
+    real: Tensor
+    fake: Tensor  # a function of ``taught``
+    batch: Batch
+    now: Progress
+    past: Sequence["Duel"] = ()
+
+    def normal(self, name: str) -> Tensor:
+        """Return a draw in the shape of the pictures."""
+        return self.now.normal(self.batch, f"{name}{self.label}", *self.real.shape[1:]).double()
+
+    def said(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the logits of real and fake, a scale each."""
+        return self.plain.logits(self.real), self.plain.logits(self.fake)
+
+
+def made(
+    name: str, changed: Mapping[str, Any] | None = None, *, size: int = 16, seed: int = 3
+) -> Translator:
+    """Build a family from one seed, with larger weights than at the start, so that errors show.
+
+    ``changed`` are options of the game, and those of the discriminator under "discriminator".
+    """
+    changed = dict(changed or {})
+    options = {
+        **ALONE[name],
+        "discriminator": JUDGE | changed.pop("discriminator", {}),
+        "game": GAME | changed,
+    }
+    family = load_plugins().family(name)
+    translator = build(family, family.Options.model_validate(options), seed)
+    shapes = dict.fromkeys(family.inputs.images, (3, size, size))
+    grow(translator, "train", shapes, seed)
+    nudge(translator, 0, 0.15)
+    return translator.train()
+
+
+@torch.no_grad()
+def nudge(translator: Translator, step: int, by: float = 0.03) -> None:
+    """Move every parameter by what follows from its name: as an optimizer would, but alike."""
+    for name, parameter in translator.named_parameters():
+        generator = torch.Generator().manual_seed(derive_seed("nudge", step, plain_name(name)))
+        parameter += by * torch.randn(parameter.shape, generator=generator)
+
+
+def plain_name(name: str) -> str:
+    return name.replace("parametrizations.weight.original", "weight")
+
+
+def make(translator: Translator, step: int = 0, size: int = 16) -> tuple[Batch, Progress]:
+    """Return the batch of a step, two samples of its own, and where training stands."""
+    shapes = dict.fromkeys(translator.inputs.images, (3, size, size))
+    batch = make_batch(translator.inputs, batch_size=2, shapes=shapes, seed=step)
+    return batch, Progress(5, "train", step, 2 * step)
+
+
+def play(translator: Translator, batch: Batch, now: Progress) -> tuple[Gradients, dict[str, float]]:
+    """Advance one step without moving anything; return gradients and all values by name."""
+    gradients: Gradients = {}
+    values: dict[str, float] = {}
+    owners = {name: [*each] for name, each in translator.players("train").items()}
+    names = {parameter: name for name, parameter in translator.named_parameters()}
+    for update in translator.training_step(batch, now):
+        (player,) = update.players
+        loss = torch.stack([term.weight * term.value for term in update.terms]).sum()
+        found = torch.autograd.grad(loss, owners[player], allow_unused=True, retain_graph=True)
+        gradients[player] = {
+            names[parameter]: torch.zeros_like(parameter) if each is None else each
+            for parameter, each in zip(owners[player], found, strict=True)
+        }
+        values |= {term.name: float(term.value.detach()) for term in update.terms}
+        values |= {name: float(each) for name, each in update.measured.items()}
+    return gradients, values
+
+
+def duels(
+    translator: Translator, batch: Batch, now: Progress, past: Sequence[Sequence[Duel]] = ()
+) -> list[Duel]:
+    """Return what the adversaries meet in a step, before it is played."""
+    options = translator.options.discriminator
+
+    def plain(adversary: Adversary) -> Plain:
+        weights = _leaves(adversary.network)
+        vectors = {
+            name.partition(".parametrizations")[0]: (
+                each.detach().double(),
+                adversary.network.state_dict()[f"{name[:-2]}_v"].double(),
+            )
+            for name, each in adversary.network.state_dict().items()
+            if name.endswith("._u")
+        }
+        blur = options.downsampling == "blur"
+        return Plain(weights, options.norm, options.patch, blur, vectors)
+
+    a, b = batch.images["a"].double(), batch.images["b"].double()
+    if translator.name == "cyclegan":
+        to_a, to_b = _leaves(translator.b2a), _leaves(translator.a2b)
+        fake_a, fake_b = _run(translator.b2a, to_a, b), _run(translator.a2b, to_b, a)
+        met = [
+            Duel("_a", plain(translator.judge_a), to_a, a, fake_a, batch, now),
+            Duel("_b", plain(translator.judge_b), to_b, b, fake_b, batch, now),
+        ]
+    else:
+        weights = _leaves(translator.generator)
+        fake = torch.cat([a, _run(translator.generator, weights, a)], 1)
+        real = torch.cat([a, b], 1)
+        met = [Duel("", plain(translator.adversary), weights, real, fake, batch, now)]
+    return [
+        replace(each, past=[earlier[index] for earlier in past]) for index, each in enumerate(met)
+    ]
+
+
+def lead(translator: Translator, num_steps: int, size: int = 16) -> list[list[Duel]]:
+    """Play steps, each with its ``after_step``, and move on; return what was met in them."""
+    past = []
+    for step in range(num_steps):
+        batch, now = make(translator, step, size)
+        past.append(duels(translator, batch, now))
+        _, values = play(translator, batch, now)
+        translator.after_step(now, values)
+        nudge(translator, step + 1)
+    return past
+
+
+Loss = Callable[[Duel], Tensor]
+
+
+def gradients_of(
+    translator: Translator, met: Sequence[Duel], judging: Loss | None, fooling: Loss | None
+) -> Gradients:
+    """Differentiate losses by the leaves, and name the results as the family's players do.
+
+    Losses are computed in the order of the family's moves, which spectral normalisation notices.
+    """
+    discriminator, generator = (
+        ("discriminators", "generators")
+        if translator.name == "cyclegan"
+        else ("discriminator", "generator")
+    )
+    prefixes = {"_a": ("judge_a", "b2a"), "_b": ("judge_b", "a2b"), "": ("adversary", "generator")}
+    results: Gradients = {discriminator: {}, generator: {}}
+    for duel in met:
+        judge, taught = prefixes[duel.label]
+        moves = [
+            (discriminator, f"{judge}.network", duel.plain.weights, judging),
+            (generator, taught, duel.taught, fooling),
+        ]
+        for player, prefix, leaves, loss in reversed(moves) if duel.label else moves:
+            values = [torch.zeros_like(leaf) for leaf in leaves.values()]
+            if loss is not None:
+                found = torch.autograd.grad(
+                    loss(duel), [*leaves.values()], allow_unused=True, retain_graph=True
+                )
+                values = [v if f is None else f for v, f in zip(values, found, strict=True)]
+            for name, value in zip(leaves, values, strict=True):
+                results[player][f"{prefix}.{name}"] = value
+    return results
+
+
+def assert_equal(found: Gradients, expected: Gradients, tolerance: float = 2e-4) -> None:
+    """Assert that gradients agree, as parts of the largest of their player."""
+    assert found.keys() <= expected.keys()
+    for player, gradients in found.items():
+        assert gradients.keys() == expected[player].keys()
+        largest = max(float(each.abs().max()) for each in expected[player].values())
+        for name, gradient in gradients.items():
+            apart = float((gradient.double() - expected[player][name]).abs().max())
+            assert apart <= tolerance * largest + 1e-6, f"{name}: {apart:.3g} of {largest:.3g}"
+
+
+def less(on: Gradients, off: Gradients) -> Gradients:
+    """Return what a switch adds."""
+    return {
+        player: {name: each.double() - off[player][name].double() for name, each in found.items()}
+        for player, found in on.items()
+    }
+
+
+def norm(gradients: Mapping[str, Tensor]) -> float:
+    """Return the length of all gradients of a player together."""
+    squares = [each.double().square().sum() for each in gradients.values()]
+    return float(torch.stack(squares).sum().sqrt())
+
+
+def _leaves(module: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: parameter.detach().double().requires_grad_()
+        for name, parameter in module.named_parameters()
+    }
+
+
+def _run(generator: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    return functional_call(copy.deepcopy(generator).double(), dict(weights), (x,))
