@@ -280,7 +280,9 @@ def print_table(rows: Sequence[Row], direction: str) -> None:
 def write_json(path: Path, rows: Sequence[Row], direction: str) -> None:
     """Write the rows with their protocol for programs."""
     listed = [asdict(row) | {"rate": row.rate} for row in rows]
-    content = {"protocol": PROTOCOL, "direction": direction, "rows": listed}
+    better = "higher" if direction == "a2b" else "lower"
+    said = {"protocol": PROTOCOL, "direction": direction, "deciding": "rate", "better": better}
+    content = said | {"rows": listed}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -2,12 +2,14 @@
 
 ``python tools/ship.py SNAPSHOT RECIPE.toml TABLE.json [TABLE.json ...]``: the header takes over the
 recipe's [translate] and licence and the rows of the judge's tables that are about this snapshot. A
-file that is there is replaced only by one whose first measure is at least as high.
+file that is there is replaced only by one that is at least as good in the measure that decides: the
+first table says which that is (``deciding``) and whether ``higher`` or ``lower`` is better
+(``better``).
 """
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,8 @@ def main() -> None:
     metrics = [row for table in given.tables for row in measured(table, given.snapshot.name)]
     if not metrics:
         parser.error(f"no table has a row for {given.snapshot.name}")
-    if target.exists():
-        before = read_header(target).metrics[0]["rate"]
-        if metrics[0]["rate"] < before:
-            parser.error(f"{target} has a rate of {before}, this one {metrics[0]['rate']}")
+    if target.exists() and (reason := worse(metrics[0], read_header(target).metrics)):
+        parser.error(f"{target} stays: {reason}")
     model = load_model(given.snapshot, plugins)
     header = model.header.model_copy(
         update={
@@ -44,6 +44,27 @@ def main() -> None:
         }
     )
     save_model(target, model.translator, header)
+
+
+def worse(now: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
+    """Return why a model of measures ``now`` may not replace one of ``before``; empty if it may.
+
+    The first row of ``before`` is compared; one of another protocol, data or direction is no ground
+    to replace a file.
+    """
+    if not before:
+        return ""
+    if "deciding" not in now:
+        return "the table does not say which measure decides, judge it again"
+    for key in ("protocol", "data", "direction"):
+        if now.get(key) != before[0].get(key):
+            return f"its first measure has the {key} {before[0].get(key)}, this one {now.get(key)}"
+    name = now["deciding"]
+    values = now[name], before[0][name]
+    better = {"higher": values[0] >= values[1], "lower": values[0] <= values[1]}
+    if better[now["better"]]:
+        return ""
+    return f"it has a {name} of {values[1]}, this one {values[0]}, and {now['better']} is better"
 
 
 def measured(table: Path, name: str) -> list[Mapping[str, Any]]:
