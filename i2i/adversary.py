@@ -2,7 +2,7 @@
 
 Families share it, so a switch of ``[model.game]`` means the same in each. A family's step reads::
 
-    judged = self.adversary.judge(fake, real, batch, now)
+    judged = self.adversary.judge(real, fake, batch, now)
     yield Update("discriminator", *judged.terms, **judged.measured)
     if now.every(options.game.discriminator_steps):
         yield Update("generator", *self.adversary.fool(fake, real, batch, now), ...)
@@ -89,7 +89,10 @@ class GameOptions(BaseModel):
         None, gt=0, description="Clip the discriminator's weights to this; 0.01 in the paper."
     )
     orthogonal_weight: float = Field(
-        0.0, ge=0, description="Keeps the discriminator's filters orthogonal; 1e-4 in the paper."
+        0.0,
+        ge=0,
+        description="Keeps the discriminator's filters orthogonal; the paper has it in the "
+        "generator, at 1e-4.",
     )
     historical_average_weight: float = Field(
         0.0, ge=0, description="Draws both players' weights to their mean over the run."
@@ -97,7 +100,8 @@ class GameOptions(BaseModel):
     instance_noise: float = Field(
         0.0,
         ge=0,
-        description="Standard deviation of the noise on all that the discriminator sees.",
+        description="Standard deviation of the noise on all that the discriminator sees; it is "
+        "drawn on the processor.",
     )
     instance_noise_images: Images | None = Field(
         None, description="Images over which the noise fades to none; it stays if unset."
@@ -113,6 +117,8 @@ class GameOptions(BaseModel):
             is_default = getattr(self, key) == type(self).model_fields[key].default
             if not is_default and not any(getattr(self, each) for each in needed):
                 raise ValueError(f"no {key} without {' or '.join(needed)}")
+        if self.augment.target is not None and self.form == "wasserstein":
+            raise ValueError("no augment.target beside wasserstein: its logits have no zero")
         game(self.form, self.real_label)
         return self
 
@@ -151,6 +157,7 @@ class Adversary(nn.Module):
         self.label = label
         self.game = game(options.form, options.real_label)
         self.augment = DiscriminatorAugment(options.augment)
+        self.pool: ImagePool | None = None
         if options.historical_average_weight:
             self.own_history = HistoricalAverage(network.parameters())
             self.generator_history = HistoricalAverage(generator)
@@ -161,7 +168,8 @@ class Adversary(nn.Module):
 
     def grow(self, shape: tuple[int, ...]) -> None:
         """Allocate the pool for what it sees, (C, H, W): call it from the family's ``grow``."""
-        self.pool = ImagePool(f"pool{self.label}", self.options.pool_size, shape)
+        if self.options.pool_size:
+            self.pool = ImagePool(f"pool{self.label}", self.options.pool_size, shape)
 
     def forward(self, seen: Tensor) -> Scales:
         """Return what the discriminator says of (N, C, H, W), as it is."""
@@ -170,12 +178,14 @@ class Adversary(nn.Module):
     def fool(self, fake: Tensor, real: Tensor, batch: Batch, now: Progress) -> tuple[Term, ...]:
         """Return the generator's terms; gradients reach ``fake`` alone. Both (N, C, H, W)."""
         options, label = self.options, self.label
+        self._clip()  # it has just moved
         said = self(self._shown(fake, batch, now, "fooling"))
         terms = []
         reference: Scales = ()
         if self.game.needs_real or options.feature_matching_weight:
             with torch.no_grad():  # real pictures teach the generator nothing by themselves
-                reference = self(self._shown(real, batch, now, "compared"))
+                # The same draws: features are compared place by place.
+                reference = self(self._shown(real, batch, now, "fooling"))
         losses = [
             self.game.fool(each[-1], reference[scale][-1] if self.game.needs_real else None)
             for scale, each in enumerate(said)
@@ -189,7 +199,7 @@ class Adversary(nn.Module):
             terms.append(Term(f"history{label}", value, options.historical_average_weight))
         return tuple(terms)
 
-    def judge(self, fake: Tensor, real: Tensor, batch: Batch, now: Progress) -> Judged:
+    def judge(self, real: Tensor, fake: Tensor, batch: Batch, now: Progress) -> Judged:
         """Return the discriminator's terms. Both (N, C, H, W); no gradient reaches the pictures."""
         options, label = self.options, self.label
         fake, real = self._pooled(fake, batch, now), real.detach()
@@ -202,9 +212,9 @@ class Adversary(nn.Module):
         ]
         terms = [Term(f"judge{label}", _sum(losses), options.discriminator_weight)]
         terms += self._slopes(fake, real, batch, now)
-        logits_real, logits_fake = _logits(said_real), _logits(said_fake)
         if options.lecam_weight:
-            value = penalties.lecam(logits_real, logits_fake, self.mean_real, self.mean_fake)
+            logits = _logits(said_real), _logits(said_fake)
+            value = penalties.lecam(*logits, self.mean_real, self.mean_fake)
             terms.append(Term(f"lecam{label}", value, options.lecam_weight))
         if options.orthogonal_weight:
             filters = [each for each in self.network.parameters() if each.dim() > 1]
@@ -213,7 +223,7 @@ class Adversary(nn.Module):
         if options.historical_average_weight:
             value = self.own_history.distance()
             terms.append(Term(f"own_history{label}", value, options.historical_average_weight))
-        return Judged(tuple(terms), self._measured(logits_real, logits_fake))
+        return Judged(tuple(terms), self._measured(said_real, said_fake))
 
     @torch.no_grad()
     def after_step(self, now: Progress, measured: Mapping[str, float]) -> None:
@@ -228,15 +238,28 @@ class Adversary(nn.Module):
                 mean.lerp_(
                     torch.tensor(measured[f"{name}{label}"]).to(mean), 1 - options.lecam_decay
                 )
-        if options.weight_limit is not None:
-            penalties.clip_weights_(self.network.parameters(), options.weight_limit)
+        self._clip()
         if options.historical_average_weight:
             self.own_history.update()
             self.generator_history.update()
 
     def _pooled(self, fake: Tensor, batch: Batch, now: Progress) -> Tensor:
+        if not self.options.pool_size:
+            return fake.detach().float()
+        if self.pool is None:
+            raise PluginError(
+                "the pool has no size yet",
+                where=f"i2i.adversary.Adversary{self.label}",
+                expected="grow() called with the (C, H, W) of what the discriminator sees",
+                remedy="call it from the family's grow",
+            )
         pooled: Tensor = self.pool(fake, batch, now)
         return pooled
+
+    @torch.no_grad()
+    def _clip(self) -> None:
+        if self.options.weight_limit is not None:
+            penalties.clip_weights_(self.network.parameters(), self.options.weight_limit)
 
     def _shown(self, images: Tensor, batch: Batch, now: Progress, kind: str) -> Tensor:
         """Return what the discriminator sees of pictures: augmented, and under noise."""
@@ -278,14 +301,19 @@ class Adversary(nn.Module):
             terms.append(Term(f"r2{label}", value, options.r2_weight))
         return [Term(t.name, t.value, t.weight * options.penalty_every) for t in terms]
 
-    def _measured(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def _measured(self, real: Scales, fake: Scales) -> dict[str, Tensor]:
         """Return the scalars that ``after_step`` needs, and no others."""
         measured = {}
         if self.options.augment.target is not None:
-            measured[f"sign{self.label}"] = real.detach().sign().mean()
+            sides = [
+                self.game.side(ours[-1], theirs[-1]).flatten()
+                for ours, theirs in zip(real, fake, strict=True)
+            ]
+            measured[f"sign{self.label}"] = torch.cat(sides).mean()
+            measured[f"probability{self.label}"] = self.augment.probability.clone()
         if self.options.lecam_weight:
-            measured[f"mean_real{self.label}"] = real.detach().mean()
-            measured[f"mean_fake{self.label}"] = fake.detach().mean()
+            measured[f"mean_real{self.label}"] = _logits(real).detach().mean()
+            measured[f"mean_fake{self.label}"] = _logits(fake).detach().mean()
         return measured
 
 

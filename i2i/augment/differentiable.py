@@ -42,7 +42,7 @@ def cutout(images: Tensor, chance: Chance) -> Tensor:
 
 def _shifted(chance: Chance, length: int) -> tuple[Tensor, Tensor]:
     """Return which line of a side each line shows, and whether there is one: (N, length)."""
-    most = round(length / 8)
+    most = int(length / 8 + 0.5)  # halves go up, as the authors have it
     by = chance.integer(2 * most + 1) - most
     places = torch.arange(length, device=by.device) + by[:, None].long()
     return places.clamp(0, length - 1), (places >= 0) & (places < length)

@@ -89,6 +89,8 @@ class DiscriminatorAugmentOptions(BaseModel):
             raise ValueError("adaptive without target and probability changes nothing: give one")
         if self.target is None and self.speed != type(self).model_fields["speed"].default:
             raise ValueError("no speed without target: the probability does not move")
+        if self.target is None and self.limit != type(self).model_fields["limit"].default:
+            raise ValueError("no limit without target: the probability does not move")
 
 
 class DiscriminatorAugment(nn.Module):
@@ -116,6 +118,8 @@ class DiscriminatorAugment(nn.Module):
         apart: the same name on the same sample draws the same. Raises PluginError for pictures
         that are not one a sample or not in groups of three channels.
         """
+        if not self.operations:
+            return images
         if len(images) != len(batch) or images.shape[1] % 3:
             raise PluginError(
                 f"it cannot change pictures of the shape {tuple(images.shape)}",
@@ -123,8 +127,6 @@ class DiscriminatorAugment(nn.Module):
                 expected=f"({len(batch)}, C, H, W): one a sample of the batch, C a multiple of 3",
                 remedy="give RGB pictures, several a sample side by side in channels",
             )
-        if not self.operations:
-            return images
         if images.device.type == "cpu" and self._rests():
             return images  # elsewhere reading the probability would make the host wait
         with torch.autocast(images.device.type, enabled=False):

@@ -55,6 +55,7 @@ class _Arguments:
     workers: int | None
     work_size: int | str | None
     restore_size: bool | None
+    background: Literal["keep", "white"] | None
     max_pixels: int | None
     tile: int | Literal["auto", "off"]
     precision: str
@@ -102,6 +103,11 @@ _COUNT = click.IntRange(min=1)
     "--restore-size/--no-restore-size",
     default=None,
     help="Bring results back to the input's size; the recipe's.",
+)
+@click.option(
+    "--background",
+    type=click.Choice(["keep", "white"]),
+    help="Of transparent pictures: keep them so, or lay them on white; the recipe's.",
 )
 @click.option("--max-pixels", type=_COUNT, help="Refuse larger pictures: 100,000,000.")
 @click.option(
@@ -262,6 +268,7 @@ def _settings(arguments: _Arguments, chosen: "Chosen") -> "Settings":
         work_size=cast("WorkSize", arguments.work_size or defaults.work_size),
         restore_size=defaults.restore_size if restore_size is None else restore_size,
         restore=defaults.restore,
+        background=arguments.background or defaults.background,
         precision=cast("Precision", arguments.precision),
         keep_profile=arguments.keep_profile,
         strip_gps=arguments.strip_gps,

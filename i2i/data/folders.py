@@ -107,7 +107,19 @@ def _check_folder(root: Path, folder: Path, expected: str) -> None:
         f"there is no folder {missing.name!r}",
         where=str(parent),
         expected="a data folder" if missing == root else expected,
-        remedy="check the path, or name the folders in [data.options]"
-        if near is None
-        else f"did you mean {lowered[near]!r}?",
+        remedy=_other_layout(missing.name, names)
+        or (
+            "check the path, or name the folders in [data.options]"
+            if near is None
+            else f"did you mean {lowered[near]!r}?"
+        ),
     )
+
+
+def _other_layout(missing: str, names: list[str]) -> str:
+    """Return what to do where the folders are those of another layout, or nothing."""
+    if missing in ("trainA", "trainB") and "train" in names:
+        return "for pairs side by side in 'train' say layout side_by_side"
+    if missing == "train" and {"trainA", "trainB"} <= {*names}:
+        return "for 'trainA' and 'trainB' say layout paired, or unpaired"
+    return ""

@@ -35,6 +35,7 @@ from i2i.imaging import (
     fitted,
     holds_16_bits,
     left_out,
+    on_white,
     printable,
     read_bytes,
     refusal,
@@ -175,11 +176,16 @@ class Pictures:
         cost: int,
         started: float,
     ) -> Opened:
+        notes = []
+        if picture.alpha is not None and self.settings.background == "white":
+            picture = on_white(picture)
+            notes.append("laid on white, as translate.background says; the result is opaque")
         pixels = picture.pixels
         if picture.alpha is not None:
             pixels = fill_hidden(pixels, picture.alpha)
         work = begin(pixels, self.fit, self.short_side, self.settings.restore_size)
-        task, notes = self.placed(task, picture.size, has_alpha=picture.alpha is not None)
+        task, more = self.placed(task, picture.size, has_alpha=picture.alpha is not None)
+        notes += more
         sixteen = pixels.dtype == np.uint16 and holds_16_bits(task.format)
         if pixels.dtype == np.uint16 and not sixteen:
             notes.append(f"16 bits became 8, as {task.format} holds no more")

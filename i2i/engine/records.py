@@ -27,6 +27,7 @@ class Settings:
     work_size: WorkSize = "native"
     restore_size: bool = True
     restore: Restore = "resize"
+    background: Literal["keep", "white"] = "keep"
     precision: Precision = "float32"
     keep_profile: bool = False
     strip_gps: bool = False
@@ -45,7 +46,7 @@ class Settings:
     def options(self) -> dict[str, Any]:
         """Return what, beside the request and the model, decides the outputs' bytes."""
         names = (
-            *("work_size", "restore_size", "restore", "precision"),
+            *("work_size", "restore_size", "restore", "background", "precision"),
             *("keep_profile", "strip_gps", "provenance", "recipe"),
         )
         signed = None if self.signing is None else hashlib.sha256(self.signing.chain).hexdigest()

@@ -1,7 +1,8 @@
 """One training stage while it runs."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -89,12 +90,9 @@ class StageRun:
         return crossed or self.step == self.num_steps
 
     def _after_step(self, now: Progress, played: Played) -> None:
-        """Call the family's ``after_step`` if it has one: reading the values makes devices wait."""
-        if type(self.translator).after_step is Translator.after_step:
-            return
-        values: dict[str, Tensor] = played.terms | played.measured
+        """Call the family's ``after_step``, which reads what it needs: devices wait for that."""
         with torch.no_grad():
-            self.translator.after_step(now, {name: float(value) for name, value in values.items()})
+            self.translator.after_step(now, _Values(played.terms | played.measured))
 
     def _load(self, kept: Checkpoint) -> None:
         self.step = kept.step
@@ -102,6 +100,28 @@ class StageRun:
             optimizer.load_state_dict(kept.optimizers[name])
         for name, tensor in self.averages.tensors.items():
             tensor.copy_(kept.averages[name])
+
+
+class _Values(Mapping[str, float]):
+    """Numbers that stay where they are until one is asked for, and then come all at once."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+
+    @cached_property
+    def _read(self) -> Mapping[str, float]:
+        tensors = list(self._tensors.values())
+        together = torch.stack([each.to(tensors[0].device) for each in tensors])
+        return dict(zip(self._tensors, together.tolist(), strict=True))
+
+    def __getitem__(self, name: str) -> float:
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def make_players(

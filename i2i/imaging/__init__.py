@@ -1,6 +1,6 @@
 """Files to tensors and back: the only place that knows 0..255, formats, profiles and EXIF."""
 
-from i2i.imaging.alpha import fill_hidden, rgb8
+from i2i.imaging.alpha import fill_hidden, on_white, rgb8
 from i2i.imaging.decode import (
     MAX_PIXELS,
     decode,
@@ -41,6 +41,7 @@ __all__ = [
     "has_picture_suffix",
     "holds_16_bits",
     "left_out",
+    "on_white",
     "picture_size",
     "pillow_unbound",
     "printable",

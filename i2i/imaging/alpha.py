@@ -1,5 +1,7 @@
 """Transparency: what is hidden must not be seen, neither by a network nor by a resize."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +20,18 @@ def rgb8(picture: Picture) -> NDArray[np.uint8]:
         seen = pixels * alpha + 255 * (255 - alpha)
         pixels = ((seen + 127) // 255).astype(np.uint8)
     return np.repeat(pixels, 3, axis=2) if picture.is_grey else np.asarray(pixels, np.uint8)
+
+
+def on_white(picture: Picture) -> Picture:
+    """Return the picture laid on white, in its own depth and without alpha."""
+    if picture.alpha is None:
+        return picture
+    peak = np.iinfo(picture.pixels.dtype).max
+    alpha = picture.alpha.astype(np.uint64)
+    seen = picture.pixels * alpha + peak * (peak - alpha)
+    laid = (seen + peak // 2) // peak
+    pixels: Pixels = laid.astype(np.uint8) if peak == 255 else laid.astype(np.uint16)
+    return replace(picture, pixels=pixels, alpha=None)
 
 
 def fill_hidden(pixels: Pixels, alpha: Pixels) -> Pixels:

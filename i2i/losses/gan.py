@@ -6,6 +6,7 @@ logit. ``E`` is a mean over all logits of a kind, patches included. Each player 
 minimise, so what a paper maximises stands here with the opposite sign.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
@@ -35,6 +36,9 @@ class AdversarialGame(Protocol):
     def fool(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Return the generator's loss, a scalar, from the logits of its pictures."""
 
+    def side(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return on which side of the boundary each real logit is: 1 for real, -1, or 0 on it."""
+
 
 def _cross_entropy(real: Tensor, fake: Tensor, real_label: float = 1.0) -> Tensor:
     """Return ``-E[a log D(x) + (1 - a) log(1 - D(x))] - E[log(1 - D(G(z)))]``.
@@ -45,6 +49,11 @@ def _cross_entropy(real: Tensor, fake: Tensor, real_label: float = 1.0) -> Tenso
     real, fake = full(real), full(fake)
     right = real_label * logsigmoid(real) + (1 - real_label) * logsigmoid(-real)
     return -right.mean() - logsigmoid(-fake).mean()
+
+
+def _doubt(real_label: float) -> float:
+    """Return the logit of a discriminator that cannot tell the kinds apart: D = a / 2."""
+    return math.log(real_label / (2 - real_label))
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,10 @@ class Minimax:
         """Return the generator's loss, a scalar, from the logits of its pictures."""
         return logsigmoid(-full(fake)).mean()
 
+    def side(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return on which side of the boundary each real logit is: 1 for real, -1, or 0 on it."""
+        return (full(real).detach() - _doubt(self.real_label)).sign()
+
 
 @dataclass(frozen=True)
 class NonSaturating:
@@ -87,6 +100,10 @@ class NonSaturating:
     def fool(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Return the generator's loss, a scalar, from the logits of its pictures."""
         return -logsigmoid(full(fake)).mean()
+
+    def side(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return on which side of the boundary each real logit is: 1 for real, -1, or 0 on it."""
+        return (full(real).detach() - _doubt(self.real_label)).sign()
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,10 @@ class LeastSquares:
         """Return the generator's loss, a scalar, from the logits of its pictures."""
         return (full(fake) - 1).square().mean()
 
+    def side(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return on which side each real logit is: labels are ``real_label`` and 0."""
+        return (full(real).detach() - self.real_label / 2).sign()
+
 
 @dataclass(frozen=True)
 class Hinge:
@@ -126,6 +147,10 @@ class Hinge:
     def fool(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Return the generator's loss, a scalar, from the logits of its pictures."""
         return -full(fake).mean()
+
+    def side(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return on which side of the boundary each real logit is: 1 for real, -1, or 0 on it."""
+        return real.detach().sign()
 
 
 @dataclass(frozen=True)
@@ -145,6 +170,10 @@ class Wasserstein:
     def fool(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Return the generator's loss, a scalar, from the logits of its pictures."""
         return -full(fake).mean()
+
+    def side(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return which real logits are above the mean of the others; there is no other zero."""
+        return (full(real) - full(fake).mean()).detach().sign()
 
 
 @dataclass(frozen=True)
@@ -172,6 +201,10 @@ class RelativisticAverage:
         if real is None:
             raise ValueError("the relativistic game compares: fool needs the logits of real too")
         return self.judge(fake, real)
+
+    def side(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return which real logits are above the mean of the others."""
+        return (full(real) - full(fake).mean()).detach().sign()
 
 
 _WITH_LABELS: Mapping[str, Callable[[float], AdversarialGame]] = {

@@ -104,6 +104,11 @@ class PerceptualLoss:
         self.options = options
         self.backbone = backbone or Backbone(options.backbone)
 
+    @property
+    def smallest_side(self) -> int:
+        """The least height and width in pixels of the pictures that can be compared."""
+        return max(self.backbone.smallest_side(layer) for layer in self.options.compared)
+
     def __call__(self, image: Tensor, target: Tensor) -> Tensor:
         """Return the unweighted loss, a float32 scalar; no gradient reaches ``target``.
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_MOST_WEIGHTS = 2**20  # a picture at once, in translation
+
 
 class SelfAttention(nn.Module):
     """Self-attention over places (arXiv:1805.08318, section 3): (N, C, H, W) to the same.
@@ -30,7 +32,19 @@ class SelfAttention(nn.Module):
         query = self.query(x).flatten(2)
         key = F.max_pool2d(self.key(x), 2).flatten(2)
         value = F.max_pool2d(self.value(x), 2).flatten(2)
-        weights = (query.transpose(1, 2) @ key).softmax(dim=-1)  # (N, places, pooled places)
-        seen = (value @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
+        seen = torch.cat([_attended(part, key, value) for part in _parts(query, key)], dim=2)
+        seen = seen.reshape(*seen.shape[:2], *x.shape[2:])
         changed: Tensor = self.gamma * self.output(seen)
         return changed + x
+
+
+def _parts(query: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+    """Return the places in parts: without gradients, memory shall not grow with their square."""
+    if torch.is_grad_enabled():
+        return (query,)
+    return torch.split(query, max(_MOST_WEIGHTS // key.shape[2], 1), dim=2)
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    weights = (query.transpose(1, 2) @ key).softmax(dim=-1)  # (N, places, pooled places)
+    return value @ weights.transpose(1, 2)

@@ -36,7 +36,9 @@ class DiscriminatorOptions(BaseModel):
         "fast logits change where norm is none.",
     )
     minibatch_stddev: bool = Field(
-        False, description="Show the last convolution how much the pictures of a batch differ."
+        False,
+        description="Show the last convolution how much the pictures of a batch differ; says "
+        "nothing where a step has one.",
     )
     self_attention: bool = Field(
         False, description="Let the places of a picture at a quarter of its size see each other."

@@ -36,4 +36,5 @@ class HistoricalAverage(nn.Module):
         self.mean += (self._values() - self.mean) / self.num_updates
 
     def _values(self) -> Tensor:
-        return torch.cat([each.float().flatten() for each in self._parameters_seen])
+        values = [each.float().flatten() for each in self._parameters_seen]
+        return torch.cat(values) if values else torch.zeros(0)

@@ -40,14 +40,15 @@ class ImagePool(nn.Module):
                 remedy="add a RandomCrop to [augment] that every picture is large enough for",
             )
         seen = images.detach().float().clone()
+        filled = int(self.num_filled)  # once a call: on a device the host waits for it
         for index, (coin, place) in enumerate(now.uniform(batch, self.name, 2).tolist()):
-            filled = int(self.num_filled)
             if filled < size:
                 self.pictures[filled] = seen[index]
-                self.num_filled += 1
+                filled += 1
             elif coin < 0.5:
                 chosen = min(int(place * size), size - 1)
                 older = self.pictures[chosen].clone()
                 self.pictures[chosen] = seen[index]
                 seen[index] = older
+        self.num_filled.fill_(filled)
         return seen

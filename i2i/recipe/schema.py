@@ -177,6 +177,11 @@ class Translate(Frozen):
         description="How: enlarge the result, or add the enlarged change to the picture, for "
         "families whose outputs lie over their inputs.",
     )
+    background: Literal["keep", "white"] = Field(
+        "keep",
+        description="Of transparent pictures: keep translates what is seen, and the result is as "
+        "transparent; white lays the picture on white first, as drawings want it.",
+    )
 
 
 class Weights(Frozen):

@@ -76,7 +76,9 @@ class CycleGANOptions(BaseModel):
     )
     cycle_weight: float = Field(10.0, ge=0, description="The weight of the cycle terms.")
     identity_weight: float = Field(5.0, ge=0, description="The weight of the identity terms.")
-    identity_every: int = Field(1, ge=1, description="Steps from one identity term to the next.")
+    identity_every: int = Field(
+        1, ge=1, description="Moves of the generators from one identity term to the next."
+    )
     discriminator: DiscriminatorOptions = Field(
         DiscriminatorOptions(), description="What judges the translations to one domain."
     )
@@ -213,7 +215,8 @@ class CycleGAN(Translator):
     def training_step(self, batch: Batch, now: Progress) -> Iterator[Update]:
         """Move the generators (equation 3 and section 5.2), then the discriminators, halved."""
         a, b, options = batch.images["a"], batch.images["b"], self.options
-        their_turn = now.every(options.game.discriminator_steps)
+        turns = options.game.discriminator_steps
+        their_turn = now.every(turns)
         with torch.set_grad_enabled(their_turn):
             fake_a, fake_b = self.b2a(b), self.a2b(a)
         if their_turn:
@@ -223,15 +226,15 @@ class CycleGAN(Translator):
                 Term("cycle_a", l1(self.b2a(fake_b), a), options.cycle_weight),
                 Term("cycle_b", l1(self.a2b(fake_a), b), options.cycle_weight),
             ]
-            if options.identity_weight and now.every(options.identity_every):
+            if options.identity_weight and now.every(turns * options.identity_every):
                 terms += [
                     Term("identity_a", l1(self.b2a(a), a), options.identity_weight),
                     Term("identity_b", l1(self.a2b(b), b), options.identity_weight),
                 ]
             yield Update("generators", *terms)
 
-        judged_a = self.judge_a.judge(fake_a, a, batch, now)
-        judged_b = self.judge_b.judge(fake_b, b, batch, now)
+        judged_a = self.judge_a.judge(a, fake_a, batch, now)
+        judged_b = self.judge_b.judge(b, fake_b, batch, now)
         measured = {**judged_a.measured, **judged_b.measured}
         yield Update("discriminators", *judged_a.terms, *judged_b.terms, **measured)
 

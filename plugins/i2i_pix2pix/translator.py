@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i.adversary import Adversary, GameOptions
-from i2i.errors import RecipeError
+from i2i.errors import RecipeError, UsageError
 from i2i.losses import l1
 from i2i.losses.perceptual import PerceptualLoss, PerceptualOptions
 from i2i.nn import DiscriminatorOptions, PatchDiscriminator, smallest_side
@@ -160,19 +160,37 @@ class Pix2Pix(Translator):
         """
         height, width = shapes["a"][1:]
         multiple = self.fit.multiple
-        smallest = max(multiple, smallest_side(self.options.discriminator))
-        if height % multiple or width % multiple or min(height, width) < smallest:
+        smallest = smallest_side(self.options.discriminator)
+        if self.options.perceptual.weight:
+            smallest = max(smallest, self.perceptual.smallest_side)
+        if shapes["a"] != shapes["b"]:
+            raise RecipeError(
+                f"pictures of role a are {width}x{height}, those of b another size",
+                where="augment",
+                expected="one size for both",
+                remedy="change the size of both, or of neither",
+            )
+        if height % multiple or width % multiple:
             raise RecipeError(
                 f"crops are {width}x{height}",
-                where="augment.host",
-                expected=f"multiples of {multiple}, at least {smallest}",
+                where="augment",
+                expected=f"multiples of {multiple}",
                 remedy="change the crop in [augment], or model.num_halvings",
+            )
+        if min(height, width) < smallest:
+            raise RecipeError(
+                f"crops are {width}x{height}, too small for what judges them",
+                where="augment",
+                expected=f"at least {smallest} pixels a side",
+                remedy="enlarge the crop in [augment], or change model.discriminator or model.perceptual",
             )
         self.adversary.grow((6, height, width))
         self.trained_size = min(height, width)
 
     def players(self, stage: str) -> Mapping[str, Iterable[nn.Parameter]]:
-        """Name the two."""
+        """Name the two, as soon as what the losses look through is at hand."""
+        if self.options.perceptual.weight:
+            self.perceptual.backbone.load()
         return {
             "generator": self.generator.parameters(),
             "discriminator": self.adversary.parameters(),
@@ -186,7 +204,7 @@ class Pix2Pix(Translator):
         with torch.set_grad_enabled(its_turn):
             made = self.generator(source, self._drop if options.dropout else None)
         real, fake = torch.cat([source, target], 1), torch.cat([source, made], 1)
-        judged = self.adversary.judge(fake.detach(), real, batch, now)
+        judged = self.adversary.judge(real, fake, batch, now)
         yield Update("discriminator", *judged.terms, **judged.measured)
 
         if its_turn:
@@ -209,6 +227,13 @@ class Pix2Pix(Translator):
             return quiet
         options = self.options
         drop = None
+        if request.seed and not options.dropout:
+            raise UsageError(
+                "the model has no noise, so a seed changes nothing",
+                where=f"seed={request.seed}",
+                expected="no seed for a model without dropout",
+                remedy="leave it out",
+            )
         if options.dropout:
             drop = KeyedDropout(request.seed, images, options.dropout_layers, options.dropout)
         noisy: Tensor = self.generator(images, drop)

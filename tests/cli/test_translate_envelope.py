@@ -16,6 +16,8 @@ from tests.unit import test_signing
 
 certificates = test_signing.files
 
+FILES = Path(__file__).parents[1] / "files"  # made by exiftool and ImageMagick
+
 
 def deep(height: int, width: int, num_channels: int) -> np.ndarray:
     generator = np.random.default_rng(3)
@@ -87,6 +89,23 @@ def test_alpha_is_enlarged_and_reduced_with_the_picture(tmp_path, model):
     assert (written[12:, :, 3] == 100).all()
 
 
+@pytest.mark.parametrize("name", ["rgba8.png", "la16.png"])
+def test_a_transparent_picture_may_be_laid_on_white_and_comes_back_opaque(tmp_path, model, name):
+    """Negated, white is black; and the half-transparent are half of it, in 16 bits too."""
+    source = read_picture(FILES / name)
+    arguments = ["--model", model, "--background", "white"]
+    done = translate(FILES / name, "-o", tmp_path / "out", *arguments)
+    assert "laid on white" in done.stdout
+    result = read_picture(tmp_path / "out" / name)
+    assert result.alpha is None
+    peak = np.iinfo(source.pixels.dtype).max
+    assert result.pixels.dtype == source.pixels.dtype
+    share = source.alpha.astype(float) / peak
+    expected = peak - (source.pixels * share + peak * (1 - share))
+    assert np.abs(result.pixels - expected).max() <= 1
+    assert (share < 1).any()
+
+
 def test_grey_stays_grey_where_the_family_is_and_else_becomes_colour_and_says_so(
     tmp_path, model, plugins
 ):
@@ -97,9 +116,6 @@ def test_grey_stays_grey_where_the_family_is_and_else_becomes_colour_and_says_so
     result = translate(tmp_path / "a.png", "-o", tmp_path / "colour", "--model", model)
     assert opened(tmp_path / "colour" / "a.png").mode == "RGB"
     assert "1 picture: grey became RGB, as the family's results are\n" in result.stdout
-
-
-FILES = Path(__file__).parents[1] / "files"  # made by exiftool and ImageMagick
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])

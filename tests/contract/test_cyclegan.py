@@ -115,6 +115,17 @@ def test_identity_terms_come_every_so_many_steps():
     assert with_identity == [0, 3, 6]
 
 
+def test_identity_terms_count_the_moves_of_the_generators():
+    game = {"pool_size": 0, "discriminator_steps": 3}
+    options = SMALL.model_dump() | {"identity_every": 2, "game": game}
+    translator = grown(CycleGANOptions.model_validate(options))
+    names = [{*weights_of(translator, step)} for step in range(13)]
+    assert [step for step, each in enumerate(names) if "cycle_a" in each] == [0, 3, 6, 9, 12]
+    for role in "ab":
+        with_identity = [step for step, each in enumerate(names) if f"identity_{role}" in each]
+        assert with_identity == [0, 6, 12]
+
+
 def weights_of(translator: CycleGAN, step: int = 0) -> dict[str, float]:
     moves = moves_of(translator, make_batch(CycleGAN.inputs), replace(NOW, step=step))
     return {term.name: term.weight for move in moves for term in move.terms}
@@ -255,6 +266,21 @@ def test_one_generator_translates_its_direction_and_refuses_the_other_and_traini
         translator.translate(picture, CycleGAN.Request())
     with pytest.raises(RecipeError, match=r"model\.directions: there is a generator for b2a only"):
         translator.players("train")
+
+
+@pytest.mark.parametrize("directions", ["a2b", "b2a"])
+def test_half_a_model_of_a_game_with_a_history_can_be_built(directions):
+    """A player who is not there has been nowhere."""
+    options = SMALL.model_dump() | {
+        "directions": directions,
+        "game": {"historical_average_weight": 1.0},
+    }
+    translator = build(CycleGAN, CycleGANOptions.model_validate(options), 0).eval()
+    picture = torch.zeros(1, 3, 8, 8)
+    request = CycleGAN.Request(direction=directions)
+    assert translator.translate(picture, request).shape == picture.shape
+    absent = translator.judge_a if directions == "a2b" else translator.judge_b
+    assert absent.generator_history.distance() == 0
 
 
 def test_directions_use_their_own_generators():

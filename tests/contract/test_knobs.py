@@ -34,7 +34,12 @@ class Knob:
 
 
 ADAPTIVE = {"game.augment.policy": "adaptive"}
-ADAPTING = {**ADAPTIVE, "game.augment.target": 0.0, "game.augment.speed": 3}
+ADAPTING = {
+    **ADAPTIVE,
+    "game.form": "hinge",  # whose untrained logits lie on both sides of its boundary
+    "game.augment.target": -0.99,
+    "game.augment.speed": 3,
+}
 """Whose probability can rise to its limit in a step of three images."""
 
 SHARED = {

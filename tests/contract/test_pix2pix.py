@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2i import Batch, Progress, RecipeError
+from i2i import Batch, Progress, RecipeError, UsageError
 from i2i.engine.inference import translate_batch
 from i2i.model_file import build, exported_state, grow
 from i2i.nn import BatchNorm
@@ -144,8 +144,9 @@ def test_terms_and_moves_are_those_of_the_paper():
 
 
 def test_perceptual_term_compares_the_translation_with_its_target():
-    translator = grown(dropout=0.0, perceptual={"weight": 3.0})
-    batch = make_batch(Pix2Pix.inputs, batch_size=2, shapes=SHAPES)
+    translator = grown((24, 24), dropout=0.0, perceptual={"weight": 3.0})
+    large = dict.fromkeys("ab", (3, 24, 24))
+    batch = make_batch(Pix2Pix.inputs, batch_size=2, shapes=large)
     seen = []
     translator.perceptual = lambda *images: seen.append(images) or images[0].sum()
     _, generator = translator.training_step(batch, NOW)
@@ -277,15 +278,35 @@ def test_crops_that_the_networks_cannot_take_are_refused(size):
         grown(size)
     height, width = size
     assert str(caught.value) == (
-        f"augment.host: crops are {width}x{height}; expected multiples of 8, at least 8; "
+        f"augment: crops are {width}x{height}; expected multiples of 8; "
         "change the crop in [augment], or model.num_halvings."
     )
 
 
 def test_crops_that_the_discriminator_cannot_judge_are_refused():
-    with pytest.raises(RecipeError, match="multiples of 8, at least 24"):
+    with pytest.raises(RecipeError, match="too small for what judges them; expected at least 24 p"):
         grown((16, 16), discriminator={"width": 4, "patch": 70})
     assert grown((24, 32), discriminator={"width": 4, "patch": 70}).fit.trained_size == 24
+
+
+def test_crops_that_the_perceptual_layers_cannot_compare_are_refused():
+    """The deepest of a SqueezeNet's layers by default sees nothing of fewer than 21 pixels."""
+    with pytest.raises(RecipeError, match="too small for what judges them; expected at least 21 p"):
+        grown((16, 16), perceptual={"weight": 1.0})
+    grown((16, 16), perceptual={"weight": 1.0, "layers": ["relu1"]})
+    translator = grown((24, 24), perceptual={"weight": 1.0})
+    batch = make_batch(Pix2Pix.inputs, shapes=dict.fromkeys("ab", (3, 24, 24)))
+    assert len(list(translator.training_step(batch, NOW))) == 2
+
+
+def test_crops_of_two_sizes_are_refused():
+    translator = build(Pix2Pix, Pix2PixOptions.model_validate(SMALL), 0)
+    with pytest.raises(RecipeError) as caught:
+        grow(translator, "train", {"a": (3, 16, 16), "b": (3, 16, 24)}, 0)
+    assert str(caught.value) == (
+        "augment: pictures of role a are 16x16, those of b another size; expected one size for "
+        "both; change the size of both, or of neither."
+    )
 
 
 def test_architecture_never_widens_beyond_what_is_said():
@@ -297,7 +318,7 @@ def test_architecture_never_widens_beyond_what_is_said():
     ("changed", "message"),
     [
         ({"num_halvings": 4, "dropout_layers": (3,)}, "numbers from 0 to 2, the last layer has"),
-        ({"dropout_layers": ()}, "dropout without dropout_layers drops nothing"),
+        ({"dropout_layers": ()}, "dropout and dropout_layers go together: give both"),
         ({"self_attention": True}, "self_attention needs more than 3 halvings"),
         ({"perceptual": {"distance": "l2"}}, "distance without a weight has no effect"),
         ({"game": {"penalty_every": 4}}, "no penalty_every without"),
@@ -312,6 +333,14 @@ def test_options_without_effect_are_refused(changed, message):
 def test_seed_without_noise_is_refused():
     with pytest.raises(ValidationError, match="no seed beside deterministic"):
         Pix2Pix.Request(seed=1, deterministic=True)
+
+
+def test_seed_of_a_model_without_dropout_is_refused():
+    translator, images = grown(dropout=0.0).eval(), pictures(1)
+    with pytest.raises(UsageError, match="seed=3: the model has no noise"):
+        translator.translate(images, Pix2Pix.Request(seed=3))
+    assert translator.translate(images, Pix2Pix.Request()).shape == images.shape
+    assert translator.translate(images, Pix2Pix.Request(deterministic=True)).shape == images.shape
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,7 @@ SHOWN = {
     "translate.work_size": Key("8"),
     "translate.restore_size": Key("false"),
     "translate.restore": Key("detail"),
+    "translate.background": Key("white"),
 }
 
 ELSEWHERE = {

@@ -164,7 +164,7 @@ def diffaugmented(picture: Tensor, draws: Iterator[float], operations: tuple[str
         picture = torch.cat(groups)
     if "translation" in operations:
         for axis, length in ((1, height), (2, width)):
-            most = round(length / 8)
+            most = math.floor(length / 8 + 0.5)
             by = math.floor(next(draws) * (2 * most + 1)) - most
             kept = picture.narrow(axis, max(by, 0), length - abs(by))
             none = torch.zeros_like(picture.narrow(axis, 0, abs(by)))
@@ -209,6 +209,9 @@ def draws_of(duel: Duel, kind: str) -> list[list[float]]:
 
 Augment = Callable[[Tensor, Iterator[float]], Tensor]
 
+MOVING = {"target": 0.6, "limit": 1.0}
+"""What a probability above 0.8 needs; it moves after a step, and one step is played here."""
+
 AUGMENTS: dict[str, tuple[dict[str, Any], Augment]] = {
     "diffaugment": (
         {"policy": "diffaugment"},
@@ -223,7 +226,7 @@ AUGMENTS: dict[str, tuple[dict[str, Any], Augment]] = {
         lambda x, draws: diffaugmented(x, draws, ("translation", "cutout")),
     ),
     "adaptive, always": (
-        {"policy": "adaptive", "operations": ["pixels"], "probability": 1.0, "limit": 1.0},
+        {"policy": "adaptive", "operations": ["pixels"], "probability": 1.0} | MOVING,
         lambda x, draws: moved(x, draws, 1.0),
     ),
     "adaptive, now and then": (

@@ -13,7 +13,7 @@ import torch
 from pydantic.fields import FieldInfo
 from torch import Tensor
 
-from i2i import load_plugins
+from i2i import Translator, load_plugins
 from i2i.adversary import GameOptions
 from tests.contract.duels import (
     ALONE,
@@ -26,6 +26,7 @@ from tests.contract.duels import (
     made,
     make,
     norm,
+    nudge,
     play,
 )
 from tests.contract.plain import FOOLS, JUDGES, one_centred, overlaps, zero_centred
@@ -248,23 +249,46 @@ def test_whole_gradient_of_a_game_is_that_of_its_formulas(family, form):
     assert_equal(found, expected)
 
 
+def clip_by_hand(translator: Translator, limit: float) -> int:
+    """Clip the discriminators' weights and no others; return how many there were to clip."""
+    num_clipped = 0
+    with torch.no_grad():
+        for name, parameter in translator.named_parameters():
+            if name.startswith(("judge_", "adversary.")):
+                num_clipped += int((parameter.abs() > limit).sum())
+                parameter.copy_(parameter.clamp(-limit, limit))
+    return num_clipped
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weight_limit_clips_the_discriminators_weights_after_the_step_and_no_others(family):
-    translator, limit = made(family, {"weight_limit": 0.1}), 0.1
+    translator, expected = made(family, {"weight_limit": 0.1}), made(family)
     batch, now = make(translator)
-    before = {name: each.detach().clone() for name, each in translator.named_parameters()}
     _, values = play(translator, batch, now)
-    off, _ = play(made(family), batch, now)
-    on, _ = play(made(family, {"weight_limit": 0.1}), batch, now)
-    assert max(norm(each) for each in less(on, off).values()) == 0
+    nudge(translator, 1)  # the players move
+    expected.load_state_dict(translator.state_dict())
     translator.after_step(now, values)
-    num_clipped = 0
-    for name, parameter in translator.named_parameters():
-        judges = name.startswith(("judge_", "adversary."))
-        expected = before[name].clamp(-limit, limit) if judges else before[name]
-        assert torch.equal(parameter, expected), name
-        num_clipped += int((before[name].abs() > limit).sum()) if judges else 0
-    assert num_clipped > 100
+    assert clip_by_hand(expected, 0.1) > 100
+    for name, parameter in expected.named_parameters():
+        assert torch.equal(translator.get_parameter(name), parameter), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_generator_is_never_taught_by_weights_beyond_the_limit(family):
+    """Algorithm 1 of arXiv:1701.07875 clips after each move of the critic, not after a step.
+
+    pix2pix's discriminator moves before the generator in a step. With the moves of a step played
+    in its order, the generator's gradient must be that of a discriminator clipped by hand.
+    """
+    on, off = made(family, {"weight_limit": 0.1}), made(family)
+    batch, now = make(on)
+    unlike, _ = play(off, batch, now)
+    assert clip_by_hand(off, 0.1) > 100
+    player = next(name for name in unlike if name.startswith("generator"))
+    found, _ = play(on, batch, now)
+    expected, _ = play(off, batch, now)
+    assert_equal({player: found[player]}, expected, 1e-6)
+    assert norm(less({player: found[player]}, unlike)[player]) > 0.05 * norm(unlike[player])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,12 +5,36 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from i2i import load_plugins
+from i2i.engine.trainer import Trainer
+from i2i.errors import DownloadError
+from i2i.recipe import load_recipe
 from tests.engine.helpers import call, resume_arguments, train_arguments
 
 RATES = "stages.train.players"
+
+PAIRED = """
+family = "pix2pix"
+summary = "Pairs of 32 pixels"
+[model]
+num_halvings = 3
+width = 2
+discriminator = { width = 2, patch = 16 }
+perceptual = { weight = 1.0 }
+[data]
+layout = "side_by_side"
+[stages.train]
+images = 4
+[stages.train.players.generator]
+[stages.train.players.discriminator]
+[validate]
+pictures = 1
+"""
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
@@ -145,3 +169,29 @@ def test_help_of_train_imports_no_torch() -> None:
     script = "import sys; from i2i.cli import main\ntry: main(['train', '--help'])\n"
     script += "except SystemExit: assert 'torch' not in sys.modules"
     assert call([sys.executable, "-c", script]).returncode == 0
+
+
+def test_backbone_that_cannot_be_had_is_named_before_the_run_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss looks through it for the first time when the discriminator has moved already."""
+    monkeypatch.setenv("I2I_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("I2I_OFFLINE", "1")
+    random, pairs = np.random.default_rng(0), tmp_path / "data"
+    for name in ("train", "test"):
+        (pairs / name).mkdir(parents=True)
+        pixels = random.integers(0, 256, (32, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(pairs / name / "0.png")
+    path = tmp_path / "pairs.toml"
+    path.write_text(PAIRED)
+    plugins = load_plugins()
+
+    def trainer(backbone: str) -> Trainer:
+        settings = [f"data.root={pairs}", f"model.perceptual.backbone={backbone}"]
+        recipe = load_recipe(path, plugins, settings)
+        return Trainer(recipe, tmp_path / "run", plugins, observers=(), warn=pytest.fail)
+
+    with pytest.raises(DownloadError, match="i2i models fetch vgg19"):
+        trainer("vgg19")
+    assert not (tmp_path / "run").exists()
+    trainer("squeezenet")  # which is shipped

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from i2i import hookspecs
+from i2i.augment import DeviceAugment
 from i2i.engine.averaging import Averages
 from i2i.engine.events import Events
 from i2i.engine.graph import sequence_number, stale_parameter
 from i2i.engine.optim import PlayerOptimizer, learning_rate
+from i2i.engine.stage import StageRun
 from i2i.engine.window import Played, Window
 from i2i.errors import NonFiniteLoss
 from i2i.hookspecs import hookimpl
 from i2i.plugins import Plugins
-from i2i.recipe import Player
+from i2i.recipe import Player, Stage
 from i2i.translator import Translator
 from i2i.types import Batch, Fit, Inputs, Progress, Update
 
@@ -232,3 +234,55 @@ def test_own_observer_that_fails_ends_the_run_and_is_let_go() -> None:
         events.tell("i2i_run_started", run=None)
     events.close()
     assert not plugins.manager.is_registered(log)
+
+
+class Follows(Small):
+    """Keeps what ``after_step`` is given, and reads what it is told to."""
+
+    wanted: tuple[str, ...] = ()
+
+    def after_step(self, now: Progress, measured: Mapping[str, float]) -> None:
+        self.given = measured
+        self.found = {name: measured[name] for name in self.wanted}
+
+
+def after(family: Follows, played: Played) -> Mapping[str, float]:
+    """Give a family what a step played; return what it was given."""
+    stage = Stage(images=4, players={"net": Player()}, compile=False)
+    nothing = DeviceAugment((), family.inputs)
+    run = StageRun("train", stage, family, seed=0, device=torch.device("cpu"), augment=nothing)
+    run._after_step(Progress(0, "train", 0, 0), played)
+    return family.given
+
+
+def test_values_of_a_step_are_not_read_unless_they_are_wanted() -> None:
+    """On a device the host waits for each; those of "meta" cannot be read at all."""
+    family = Follows(Nothing())
+    unreadable = {name: torch.empty((), device="meta") for name in ("loss", "mean")}
+    given = after(family, Played({"loss": unreadable["loss"]}, {"mean": unreadable["mean"]}))
+    assert list(given) == ["loss", "mean"]
+    assert len(given) == 2
+    family.wanted = ("mean",)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        after(family, Played({}, {"mean": unreadable["mean"]}))
+
+
+def test_values_of_a_step_are_read_together_and_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terms = {"loss": torch.tensor(0.1), "other": torch.tensor(1e-30)}
+    measured = {"mean": torch.tensor(-3.7e20)}
+    expected = {name: float(each) for name, each in (terms | measured).items()}
+    reads = []
+    for name in ("tolist", "item", "__float__"):
+        read = getattr(Tensor, name)
+        monkeypatch.setattr(
+            Tensor, name, lambda self, read=read: reads.append(self.numel()) or read(self)
+        )
+    family = Follows(Nothing())
+    family.wanted = ("mean", "loss", "mean")
+    given = after(family, Played(terms, measured))
+    assert reads == [3]
+    assert dict(given) == expected
+    assert given.get("nothing") is None
+    assert reads == [3]

@@ -13,7 +13,7 @@ from i2i.engine.inference import translate_batch
 from i2i.imaging import read_picture, to_tensor
 from i2i.model_file import Model, load_model
 from i2i.plugins import load_plugins
-from i2i.recipe import find_recipe, load_recipe
+from i2i.recipe import Translate, find_recipe, load_recipe
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "recipes" / "weights" / "horse2zebra.safetensors"
@@ -31,7 +31,7 @@ def test_header_says_how_the_model_was_trained_how_good_it_is_and_its_terms(mode
     assert model.header.licence == recipe.licence
     assert "research" in model.header.licence
     assert model.translator.options == recipe.model
-    assert model.header.translate == recipe.translate.model_dump(mode="json")
+    assert Translate.model_validate(model.header.translate) == recipe.translate
     assert model.header.training["images"] > 10_000
     assert {each["direction"] for each in model.header.metrics} == {"a2b", "b2a"}
     for measured in model.header.metrics:

@@ -82,7 +82,7 @@ def play(player: Adversary, step: int, size: int = 4) -> tuple[dict[str, float],
     """Play a step with made pictures and follow it; return the values of all terms."""
     batch, now = batch_of(step, size), now_at(step, size)
     fake, real = pictures(2 * step, size), pictures(2 * step + 1, size)
-    judged = player.judge(fake, real, batch, now)
+    judged = player.judge(real, fake, batch, now)
     terms = [*judged.terms, *player.fool(fake, real, batch, now)]
     values = {term.name: term.value.detach().item() for term in terms}
     player.after_step(now, values | {n: float(v) for n, v in judged.measured.items()})
@@ -95,7 +95,7 @@ def play(player: Adversary, step: int, size: int = 4) -> tuple[dict[str, float],
 def test_logits_alone_are_a_discriminator_of_one_layer():
     player = adversary(Returns(lambda logits: logits), r1_weight=1.0, form="hinge")
     real, fake = pictures(1), pictures(2)
-    judged = player.judge(fake, real, batch_of(0), now_at(0))
+    judged = player.judge(real, fake, batch_of(0), now_at(0))
     ours, theirs = player.network.convolution(real), player.network.convolution(fake)
     expected = (1 - ours).clamp(min=0).mean() + (1 + theirs).clamp(min=0).mean()
     assert [term.name for term in judged.terms] == ["judge", "r1"]
@@ -109,7 +109,7 @@ def test_scales_count_alike_whatever_their_number_of_logits():
         Returns(lambda x: ((x,), (2 * x[..., :1, :1],))), form="wasserstein", lecam_weight=1.0
     )
     real, fake = pictures(1), pictures(2)
-    judged = player.judge(fake, real, batch_of(0), now_at(0))
+    judged = player.judge(real, fake, batch_of(0), now_at(0))
     ours, theirs = (player.network.convolution(each) for each in (real, fake))
     expected = theirs.mean() - ours.mean() + 2 * (theirs - ours)[..., :1, :1].mean()
     torch.testing.assert_close(judged.terms[0].value, expected)
@@ -130,7 +130,7 @@ def test_scales_count_alike_whatever_their_number_of_logits():
 def test_other_returns_are_named(change, kind):
     player = adversary(Returns(change))
     with pytest.raises(PluginError, match=f"a discriminator returns {kind}"):
-        player.judge(pictures(1), pictures(2), batch_of(0), now_at(0))
+        player.judge(pictures(2), pictures(1), batch_of(0), now_at(0))
 
 
 # Who learns from whom
@@ -139,7 +139,7 @@ def test_other_returns_are_named(change, kind):
 def test_judging_teaches_the_discriminator_and_fooling_the_pictures():
     player = adversary(feature_matching_weight=1.0, form="relativistic_average", r1_weight=1.0)
     real, fake = pictures(1).requires_grad_(), pictures(2).requires_grad_()
-    judged = player.judge(fake, real, batch_of(0), now_at(0))
+    judged = player.judge(real, fake, batch_of(0), now_at(0))
     leaves = [fake, real, *player.network.parameters()]
     to_fake, to_real, *own = torch.autograd.grad(total(judged.terms), leaves, allow_unused=True)
     assert to_fake is None
@@ -164,7 +164,7 @@ def test_judging_teaches_the_discriminator_and_fooling_the_pictures():
 )
 def test_what_is_off_costs_no_pass(options, judging, fooling):
     player = adversary(Returns(lambda x: ((x, x),)), **options)
-    player.judge(pictures(1), pictures(2), batch_of(0), now_at(0))
+    player.judge(pictures(2), pictures(1), batch_of(0), now_at(0))
     assert player.network.num_calls == judging
     player.fool(pictures(1), pictures(2), batch_of(0), now_at(0))
     assert player.network.num_calls == judging + fooling
@@ -239,7 +239,7 @@ def test_probability_goes_on_where_another_stage_counts_from_zero():
 def test_sign_is_the_mean_sign_of_all_logits_of_real_pictures():
     player = adversary(**STATEFUL)
     real = pictures(1)
-    judged = player.judge(pictures(2), real, batch_of(0), now_at(0))
+    judged = player.judge(real, pictures(2), batch_of(0), now_at(0))
     logits = player.network(real)[0][-1]
     share = (logits > 0).float().mean().item()
     assert 0 < share < 1
@@ -275,14 +275,14 @@ def test_micro_batches_add_up_to_the_whole_batch(options):
     for step in range(2):
         batch, now = batch_of(step), now_at(step)
         fake, real = pictures(2 * step), pictures(2 * step + 1)
-        whole = player.judge(fake, real, batch, now)
+        whole = player.judge(real, fake, batch, now)
         expected = {term.name: term.value.detach() for term in whole.terms} | dict(whole.measured)
         expected |= {t.name: t.value.detach() for t in player.fool(fake, real, batch, now)}
         found = dict.fromkeys(expected, 0.0)
         for piece, f, r in zip(
             batch.split(2), fake.tensor_split(2), real.tensor_split(2), strict=True
         ):
-            judged = parts.judge(f, r, piece, now)
+            judged = parts.judge(r, f, piece, now)
             values = {t.name: t.value.detach() for t in judged.terms} | dict(judged.measured)
             values |= {t.name: t.value.detach() for t in parts.fool(f, r, piece, now)}
             for name, value in values.items():
@@ -296,9 +296,9 @@ def test_micro_batches_add_up_to_the_whole_batch(options):
 def test_relativistic_means_are_those_of_the_micro_batch():
     player = adversary(form="relativistic_average")
     fake, real = pictures(1), pictures(2)
-    whole = player.judge(fake, real, batch_of(0), now_at(0)).terms[0].value.item()
+    whole = player.judge(real, fake, batch_of(0), now_at(0)).terms[0].value.item()
     halves = [
-        player.judge(f, r, piece, now_at(0)).terms[0].value.item() / 2
+        player.judge(r, f, piece, now_at(0)).terms[0].value.item() / 2
         for piece, f, r in zip(
             batch_of(0).split(2), fake.tensor_split(2), real.tensor_split(2), strict=True
         )
@@ -316,6 +316,10 @@ def test_relativistic_means_are_those_of_the_micro_batch():
         ({"lecam_decay": 0.5}, "no lecam_decay without lecam_weight"),
         ({"instance_noise_images": 9}, "no instance_noise_images without instance_noise"),
         ({"form": "hinge", "real_label": 0.9}, "hinge has no label to smooth"),
+        (
+            {"form": "wasserstein", "augment": {"policy": "adaptive", "target": 0.6}},
+            "no augment.target beside wasserstein: its logits have no zero",
+        ),
         ({"real_label": 0.5}, "greater than 0.5"),
         ({"adversarial_weight": 0.0}, "greater than 0"),
         ({"r1_weight": math.inf}, "finite"),
@@ -343,7 +347,7 @@ def test_compiled_discriminator_still_takes_the_slopes_of_penalties():
     compiled.compile(backend="aot_eager")
     gradients = []
     for player in (plain, compiled):
-        judged = player.judge(pictures(1), pictures(2), batch_of(0), now_at(0))
+        judged = player.judge(pictures(2), pictures(1), batch_of(0), now_at(0))
         parameters = [*player.network.parameters()]
         gradients.append(torch.autograd.grad(total(judged.terms), parameters))
     for ours, theirs in zip(*gradients, strict=True):

@@ -209,17 +209,18 @@ def test_always_applied_colour_is_the_papers_formula() -> None:
         np.testing.assert_allclose(found[part : part + 3], x, atol=1e-5)
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 16), (9, 20)])
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (9, 20), (100, 8)])
 def test_translation_shifts_up_to_an_eighth_and_zeros_come_in(height: int, width: int) -> None:
     image = picture(height, width)
-    most = round(height / 8), round(width / 8)
+    reach = {8: 1, 9: 1, 16: 2, 20: 3, 100: 13}  # halves go up
+    most = reach[height], reach[width]
     padded = np.pad(image[0].numpy(), [(0, 0), (most[0],) * 2, (most[1],) * 2])
     known = {
         padded[:, y : y + height, x : x + width].tobytes()
         for y in range(2 * most[0] + 1)
         for x in range(2 * most[1] + 1)
     }
-    many = differentiable.translation(image.expand(300, -1, -1, -1), chance(300))
+    many = differentiable.translation(image.expand(1000, -1, -1, -1), chance(1000))
     assert {(each + 0.0).numpy().tobytes() for each in many} == {
         (np.frombuffer(each, np.float32) + 0.0).tobytes() for each in known
     }

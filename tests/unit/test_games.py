@@ -292,3 +292,31 @@ def test_the_best_relativistic_logits_rise_with_the_ratio():
     assert table.solve() < numpy.log(4) - 0.1
     p, q = densities()
     assert torch.equal(table.logits.detach().argsort(), (p / q).argsort())
+
+
+# Which side
+
+
+@pytest.mark.parametrize(
+    ("form", "label"), [*((form, 1.0) for form in FORMS), ("least_squares", 0.8)]
+)
+def test_side_is_that_of_what_a_discriminator_in_doubt_says(form, label, logits):
+    """Of two equal distributions, which is found by trying; else of the other kind's mean.
+
+    Between -1 and 1 a hinge is flat for these, and the same on both sides of 0.
+    """
+    real, fake = logits
+    rules = game(form, label)
+    if form in ("wasserstein", "relativistic_average"):
+        boundary = fake.mean()
+    elif form == "hinge":
+        boundary = 0.0
+    else:
+        tried = torch.linspace(-2, 2, 401, dtype=torch.float64)
+        boundary = tried[torch.stack([rules.judge(x, x) for x in tried]).argmin()]
+        assert boundary.item() == pytest.approx(label / 2 if form == "least_squares" else 0.0)
+    found = rules.side(real.requires_grad_(), fake)
+    assert not found.requires_grad
+    expected = torch.where(real.detach() > boundary, 1.0, -1.0)
+    assert torch.equal(found.double(), expected.double())
+    assert 0 < (expected > 0).float().mean() < 1

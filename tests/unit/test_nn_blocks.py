@@ -8,12 +8,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from i2i.engine.memory import bytes_a_pixel
 from i2i.nn import (
     BatchNorm,
     BlurPool,
     InstanceNorm,
     MinibatchStandardDeviation,
     SelfAttention,
+    attention,
     downsampling,
     initialise,
     upsampling,
@@ -199,6 +201,30 @@ def test_attention_can_be_differentiated_twice():
     pictures = torch.randn(1, 4, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(block, (pictures,))
     assert torch.autograd.gradgradcheck(block, (pictures,))
+
+
+@pytest.mark.parametrize("most", [1, 90, 2**20])
+def test_attention_without_gradients_is_the_same_in_parts(most, monkeypatch):
+    monkeypatch.setattr(attention, "_MOST_WEIGHTS", most)
+    block = SelfAttention(16).double()
+    nn.init.constant_(block.gamma, 0.7)
+    pictures = torch.randn(2, 16, 9, 7, dtype=torch.float64)
+    expected = block(pictures)
+    with torch.no_grad():
+        found = block(pictures)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_memory_of_attention_without_gradients_does_not_grow_with_the_pictures_square(monkeypatch):
+    """Tiles are sized from what a small picture needs a pixel."""
+    monkeypatch.setattr(attention, "_MOST_WEIGHTS", 2**12)
+    block = SelfAttention(8)
+    with torch.no_grad():
+        small, large = (bytes_a_pixel(block, torch.randn(1, 8, size, size)) for size in (16, 64))
+    assert large < 1.1 * small
+    whole = 4 * 32 * 32  # a float for each pooled place, a pixel
+    assert large < whole / 4
 
 
 # Statistics of a batch

@@ -77,6 +77,16 @@ def test_pool_shows_the_same_to_micro_batches_as_to_the_whole_batch():
         assert torch.equal(whole.pictures, parts.pictures)
 
 
+def test_pool_reads_how_full_it_is_once_a_call(monkeypatch):
+    """On a device the host waits for each of these."""
+    pool, reads, read = ImagePool("pool", 3, (1, 1, 1)), [], torch.Tensor.__int__
+    monkeypatch.setattr(torch.Tensor, "__int__", lambda self: reads.append(1) or read(self))
+    for step in range(3):
+        batch = make_batch(INPUTS, batch_size=5, seed=step)
+        pool(torch.randn(5, 1, 1, 1), batch, replace(NOW, step=step))
+        assert len(reads) == step + 1
+
+
 def test_pool_goes_on_with_the_same_pictures_after_a_resume():
     pool, resumed = ImagePool("pool", 2, (1, 2, 2)), ImagePool("pool", 2, (1, 2, 2))
     for step in range(6):
