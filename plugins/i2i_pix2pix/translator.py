@@ -182,7 +182,7 @@ class Pix2Pix(Translator):
                 f"crops are {width}x{height}, too small for what judges them",
                 where="augment",
                 expected=f"at least {smallest} pixels a side",
-                remedy="enlarge the crop in [augment], or change model.discriminator or model.perceptual",
+                remedy="enlarge it in [augment], or change model.discriminator or perceptual",
             )
         self.adversary.grow((6, height, width))
         self.trained_size = min(height, width)
