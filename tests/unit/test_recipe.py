@@ -20,6 +20,8 @@ from i2i.recipe import (
     recipe_type,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
+
 TINY = """
 from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
@@ -449,3 +451,11 @@ def test_every_recipe_that_ships_is_valid():
         loaded = load_recipe(Path(recipe.path), plugins)
         again = parse_recipe(loaded.to_toml(), "printed", plugins)
         assert again.model_dump() == loaded.model_dump()
+
+
+def test_every_recipe_of_the_project_is_valid_and_its_layout_serves_its_family():
+    plugins = load_plugins()
+    for path in sorted((ROOT / "recipes").glob("*.toml")):
+        recipe = load_recipe(path, plugins)
+        layout = plugins.layout(recipe.data.layout)
+        layout.check(recipe.data.options, plugins.family(recipe.family).inputs)
