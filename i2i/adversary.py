@@ -342,5 +342,5 @@ def _means(said: Scales) -> Tensor:
 
 
 def _sum(losses: list[Tensor]) -> Tensor:
-    """Add the losses of all scales (pix2pixHD, arXiv:1711.11585, equation 2)."""
+    """Add the losses of all scales (arXiv:1711.11585, section 3.2)."""
     return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
