@@ -1,6 +1,5 @@
 """The project's errands reuse the environment that is there."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -8,23 +7,15 @@ from types import ModuleType
 
 import pytest
 
+from tests.scripts import load_script
+
 ROOT = Path(__file__).parents[2]
-
-
-def load() -> ModuleType:
-    """Import the script."""
-    spec = importlib.util.spec_from_file_location("task", ROOT / "tools" / "task.py")
-    assert spec is not None
-    assert spec.loader is not None
-    task = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(task)
-    return task
 
 
 @pytest.fixture
 def task(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, which installs nothing here; ``done`` holds what it would have done."""
-    task = load()
+    task = load_script("tools", "task")
     task.done = []
 
     def create(target: Path) -> Path:
@@ -74,7 +65,7 @@ def test_an_environment_of_other_pins_is_made_anew(
 
 
 def test_quiet_command_says_something_only_when_it_fails(capfd: pytest.CaptureFixture[str]) -> None:
-    task = load()
+    task = load_script("tools", "task")
     script = "import sys; print('detail'); sys.exit(int(sys.argv[1]))"
     task.run(sys.executable, "-c", script, "0", quiet=True)
     assert "\ndetail" not in "".join(capfd.readouterr())

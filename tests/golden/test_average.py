@@ -1,12 +1,12 @@
 """The mean of snapshots is their mean, and its header says of which."""
 
-import importlib.util
 from pathlib import Path
 
 import torch
 
 from i2i.model_file import Header, build, exported_state, load_model, read_header, save_model
 from i2i.plugins import load_plugins
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,11 +26,7 @@ def test_mean_of_snapshots_is_their_mean_and_names_them(tmp_path: Path) -> None:
         )
         paths.append(tmp_path / f"{seed}.safetensors")
         save_model(paths[-1], build(family, options, seed), header)
-    spec = importlib.util.spec_from_file_location("average", ROOT / "tools" / "average.py")
-    assert spec is not None
-    assert spec.loader is not None
-    average = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(average)
+    average = load_script("tools", "average")
     out = tmp_path / "mean.safetensors"
     average.main([str(out), *map(str, paths)])
 

@@ -7,47 +7,16 @@ A refactor may not move the golden losses. Where a change is meant to, write the
 and say in the commit why they moved.
 """
 
-import json
-import os
 from pathlib import Path
 
-import pytest
 import torch
 
-from i2i import Batch, Progress
-from i2i.engine.moves import Game
-from i2i.engine.optim import PlayerOptimizer
-from i2i.model_file import build, grow
+from i2i import Batch
 from i2i.nn import DiscriminatorOptions
-from i2i.recipe import Player
-from i2i.testing import make_batch
 from i2i_cyclegan.translator import CycleGAN, CycleGANGame, CycleGANOptions
+from tests.golden.steps import check_golden, make_game, play, ten_steps
 
 GOLDEN = Path(__file__).with_name("cyclegan.json")
-
-
-def make_game(options: CycleGANOptions, shape: tuple[int, ...], rate: float) -> Game:
-    translator = build(CycleGAN, options, seed=0)
-    grow(translator, "train", {"a": shape, "b": shape}, seed=0)
-    translator.train()
-    player = Player(learning_rate=rate)
-    return Game(
-        translator,
-        {
-            name: PlayerOptimizer(name, parameters, player, 10_000)
-            for name, parameters in translator.players("train").items()
-        },
-        precision=torch.float32,
-        num_micro_batches=1,
-        device=torch.device("cpu"),
-    )
-
-
-def play(game: Game, batch: Batch, step: int) -> dict[str, float]:
-    now = Progress(0, "train", step, step * len(batch))
-    with torch.random.fork_rng(devices=[]):
-        played = game.play(batch, now)
-    return {name: float(value) for name, value in (played.terms | played.measured).items()}
 
 
 def test_first_ten_steps_have_the_golden_losses():
@@ -58,20 +27,7 @@ def test_first_ten_steps_have_the_golden_losses():
         identity_every=3,
         game=CycleGANGame(pool_size=3),
     )
-    game = make_game(options, (3, 32, 32), 2e-4)
-    shapes = {"a": (3, 32, 32), "b": (3, 32, 32)}
-    steps = []
-    for step in range(10):
-        batch = make_batch(CycleGAN.inputs, batch_size=2, shapes=shapes, seed=step)
-        steps.append(play(game, batch, step))
-    if os.environ.get("I2I_WRITE_GOLDEN"):
-        rounded = [{name: float(f"{value:.8g}") for name, value in each.items()} for each in steps]
-        GOLDEN.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
-    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    for index, (step, kept) in enumerate(zip(steps, golden, strict=True)):
-        assert step.keys() == kept.keys()
-        for name, value in kept.items():
-            assert step[name] == pytest.approx(value, rel=1e-4), f"{name} in step {index}"
+    check_golden(ten_steps(CycleGAN, options), GOLDEN)
 
 
 def recoloured() -> Batch:
@@ -92,7 +48,7 @@ def test_two_pictures_a_domain_are_learnt_by_heart():
         discriminator=DiscriminatorOptions(width=8),
         game=CycleGANGame(pool_size=0),
     )
-    game = make_game(options, (3, 24, 24), 2e-3)
+    game = make_game(CycleGAN, options, 24, 2e-3)
     batch = recoloured()
     first = play(game, batch, 0)
     for step in range(1, 120):

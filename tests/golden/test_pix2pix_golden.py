@@ -7,48 +7,15 @@ A refactor may not move the golden losses. Where a change is meant to, write the
 and say in the commit why they moved.
 """
 
-import json
-import os
 from pathlib import Path
 
-import pytest
 import torch
 
-from i2i import Batch, Progress
-from i2i.engine.moves import Game
-from i2i.engine.optim import PlayerOptimizer
-from i2i.model_file import build, grow
-from i2i.recipe import Player
-from i2i.testing import make_batch
+from i2i import Batch
 from i2i_pix2pix.translator import Pix2Pix, Pix2PixOptions
+from tests.golden.steps import check_golden, make_game, play, ten_steps
 
 GOLDEN = Path(__file__).with_name("pix2pix.json")
-
-
-def make_game(options: Pix2PixOptions, side: int, rate: float) -> Game:
-    translator = build(Pix2Pix, options, seed=0)
-    grow(translator, "train", dict.fromkeys("ab", (3, side, side)), seed=0)
-    translator.train()
-    player = Player(learning_rate=rate)
-    return Game(
-        translator,
-        {
-            name: PlayerOptimizer(name, parameters, player, 10_000)
-            for name, parameters in translator.players("train").items()
-        },
-        precision=torch.float32,
-        num_micro_batches=1,
-        device=torch.device("cpu"),
-    )
-
-
-def play(game: Game, batch: Batch, step: int) -> dict[str, float]:
-    now = Progress(0, "train", step, step * len(batch))
-    with torch.random.fork_rng(devices=[]):
-        played = game.play(batch, now)
-    values = played.terms | played.measured
-    game.translator.after_step(now, {name: float(value) for name, value in values.items()})
-    return {name: float(value) for name, value in values.items()}
 
 
 def test_first_ten_steps_have_the_golden_losses():
@@ -61,20 +28,7 @@ def test_first_ten_steps_have_the_golden_losses():
             "game": {"pool_size": 3, "r1_weight": 1.0, "penalty_every": 4},
         }
     )
-    game = make_game(options, 32, 2e-4)
-    shapes = dict.fromkeys("ab", (3, 32, 32))
-    steps = []
-    for step in range(10):
-        batch = make_batch(Pix2Pix.inputs, batch_size=2, shapes=shapes, seed=step)
-        steps.append(play(game, batch, step))
-    if os.environ.get("I2I_WRITE_GOLDEN"):
-        rounded = [{name: float(f"{value:.8g}") for name, value in each.items()} for each in steps]
-        GOLDEN.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
-    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    for index, (step, kept) in enumerate(zip(steps, golden, strict=True)):
-        assert step.keys() == kept.keys()
-        for name, value in kept.items():
-            assert step[name] == pytest.approx(value, rel=1e-4), f"{name} in step {index}"
+    check_golden(ten_steps(Pix2Pix, options), GOLDEN)
 
 
 def pairs() -> Batch:
@@ -95,7 +49,7 @@ def test_four_pairs_are_learnt_by_heart():
             "discriminator": {"width": 8, "patch": 16},
         }
     )
-    game = make_game(options, 16, 4e-3)
+    game = make_game(Pix2Pix, options, 16, 4e-3)
     batch = pairs()
     first = play(game, batch, 0)
     for step in range(1, 60):

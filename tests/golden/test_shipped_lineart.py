@@ -1,9 +1,7 @@
 """The line art model that ships is the one that its header describes."""
 
-import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from i2i.imaging import read_picture, rgb8, to_tensor
 from i2i.model_file import Model, load_model
 from i2i.plugins import load_plugins
 from i2i.recipe import Translate, find_recipe, load_recipe
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "recipes" / "weights" / "lineart2color.safetensors"
@@ -56,14 +55,7 @@ def test_model_is_judged_as_its_header_says(model: Model, tmp_path: Path) -> Non
     data = Path(os.environ.get("I2I_SHARED_DATA", ROOT.parent / "shared" / "data")) / "openmoji"
     if not data.is_dir():
         pytest.skip("needs the pairs of openmoji: set I2I_SHARED_DATA to their folder's parent")
-    spec = importlib.util.spec_from_file_location(
-        "judge_pairs", ROOT / "benchmarks" / "judge_pairs.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    judge = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = judge
-    spec.loader.exec_module(judge)
+    judge = load_script("benchmarks", "judge_pairs")
     table = tmp_path / "table.json"
     judge.main(["--data", str(data), str(FILE), "--json", str(table)])
     rows = json.loads(table.read_text(encoding="utf-8"))["rows"]

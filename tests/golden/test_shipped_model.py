@@ -1,8 +1,6 @@
 """The model that ships is the one that its header describes."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +12,7 @@ from i2i.imaging import read_picture, to_tensor
 from i2i.model_file import Model, load_model
 from i2i.plugins import load_plugins
 from i2i.recipe import Translate, find_recipe, load_recipe
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "recipes" / "weights" / "horse2zebra.safetensors"
@@ -64,14 +63,7 @@ def colour(image: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.slow
 def test_model_is_judged_as_its_header_says(model: Model, tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location(
-        "judge_horse2zebra", ROOT / "benchmarks" / "judge_horse2zebra.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    judge = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = judge
-    spec.loader.exec_module(judge)
+    judge = load_script("benchmarks", "judge_horse2zebra")
     if not (judge.data_root() / "horse2zebra").is_dir():
         pytest.skip("needs the horse2zebra pictures: set I2I_SHARED_DATA to their folder's parent")
     table = judged(judge, tmp_path)

@@ -1,10 +1,8 @@
 """The judge of benchmarks/: its distance, its translation and its classifier."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,20 +15,9 @@ from torch import Tensor
 from i2i import model_file
 from i2i.translator import Translator
 from i2i.types import Fit, Inputs
+from tests.scripts import load_script
 
-
-def load_script() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "judge_horse2zebra.py"
-    spec = importlib.util.spec_from_file_location("judge_horse2zebra", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-judge = load_script()
+judge = load_script("benchmarks", "judge_horse2zebra")
 
 
 class Options(BaseModel):

@@ -1,10 +1,8 @@
 """The judge of paired translation, and the tool that ships what was judged."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,19 +18,10 @@ from i2i.losses.lpips import FeatureDistance
 from i2i.plugins import load_plugins
 from i2i.translator import Translator
 from i2i.types import Fit, Inputs
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 SIDE = 64  # pixels
-
-
-def load_script(folder: str, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 judge = load_script("benchmarks", "judge_pairs")
