@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from i2i.engine.discovery import Plan
     from i2i.engine.inference import Precision, WorkSize
     from i2i.engine.records import Result, Settings, Summary
+    from i2i.engine.resample import Size
     from i2i.plugins import Plugins
     from i2i.signing import Signing
 
@@ -41,6 +42,17 @@ def _read_work_size(
     return int(value)
 
 
+def _read_box(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> "Size | None":
+    if value is None:
+        return None
+    width, _, height = value.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise click.BadParameter(f"{value!r} is no size such as 1920x1080")
+    return int(height), int(width)
+
+
 @dataclass(frozen=True)
 class _Arguments:
     """The command line, as given."""
@@ -55,6 +67,9 @@ class _Arguments:
     workers: int | None
     work_size: int | str | None
     restore_size: bool | None
+    ensemble: bool
+    to: "Size | None"
+    max_side: int | None
     background: Literal["keep", "white"] | None
     max_pixels: int | None
     tile: int | Literal["auto", "off"]
@@ -103,6 +118,20 @@ _COUNT = click.IntRange(min=1)
     "--restore-size/--no-restore-size",
     default=None,
     help="Bring results back to the input's size; the recipe's.",
+)
+@click.option(
+    "--to",
+    metavar="WxH",
+    callback=_read_box,
+    help="Reduce results that are larger (Lanczos) to fit in this many pixels across and down, "
+    "their shape kept; smaller ones stay.",
+)
+@click.option("--max-side", type=_COUNT, help="The same, for the longer side: --to NxN.")
+@click.option(
+    "--ensemble",
+    is_flag=True,
+    help="Translate each picture in eight positions, turned and mirrored, and keep the mean: "
+    "closer to the truth, and eight times the work.",
 )
 @click.option(
     "--background",
@@ -268,6 +297,8 @@ def _settings(arguments: _Arguments, chosen: "Chosen") -> "Settings":
         work_size=cast("WorkSize", arguments.work_size or defaults.work_size),
         restore_size=defaults.restore_size if restore_size is None else restore_size,
         restore=defaults.restore,
+        ensemble=arguments.ensemble,
+        box=_box(arguments.to, arguments.max_side),
         background=arguments.background or defaults.background,
         precision=cast("Precision", arguments.precision),
         keep_profile=arguments.keep_profile,
@@ -284,6 +315,17 @@ def _settings(arguments: _Arguments, chosen: "Chosen") -> "Settings":
         overwrite=arguments.overwrite,
         fail_fast=arguments.fail_fast,
     )
+
+
+def _box(to: "Size | None", max_side: int | None) -> "Size | None":
+    if to is not None and max_side is not None:
+        raise UsageError(
+            "both are given",
+            where="--to and --max-side",
+            expected="one of them",
+            remedy="leave one out",
+        )
+    return to if max_side is None else (max_side, max_side)
 
 
 def _read_only(arguments: _Arguments) -> dict[Path, str]:

@@ -8,7 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i2i.engine.inference import Work, forward, is_out_of_memory, translate_works
+from i2i.engine.ensemble import ensembled
+from i2i.engine.inference import (
+    Work,
+    forward,
+    is_out_of_memory,
+    result_bytes,
+    size_of,
+    translate_works,
+)
 from i2i.engine.memory import available, bytes_a_pixel
 from i2i.engine.records import Settings
 from i2i.engine.tiles import Source, frame
@@ -43,7 +51,7 @@ class Computer:
         while True:
             failure: Exception
             try:
-                self._prepare(works)
+                self._prepare(works, available() - self._kept(works, dtypes))
                 return [*self._attempt(works, dtypes)]
             except Exception as error:
                 failure = error
@@ -62,7 +70,10 @@ class Computer:
                 return [failure]
 
     def _attempt(self, works: Sequence[Work], dtypes: Sequence[np.dtype[Any]]) -> list[Source]:
-        return translate_works(works, self._forward, self.fit, self.tile, self.batch_size, dtypes)
+        return translate_works(works, self._run, self.fit, self.tile, self.batch_size, dtypes)
+
+    def _run(self, batch: Tensor) -> Tensor:
+        return ensembled(self._forward, batch) if self.settings.ensemble else self._forward(batch)
 
     def _forward(self, batch: Tensor) -> Tensor:
         settings = self.settings
@@ -74,8 +85,19 @@ class Computer:
             precision=settings.precision,
         )
 
-    def _prepare(self, works: Sequence[Work]) -> None:
-        """Choose a tile for a large picture, or refuse one that memory cannot take whole."""
+    def _kept(self, works: Sequence[Work], dtypes: Sequence[np.dtype[Any]]) -> int:
+        """Return how many bytes the results take; raises where memory has no room for them."""
+        pairs = zip(works, dtypes, strict=True)
+        kept = sum(result_bytes(work, dtype, self.fit) for work, dtype in pairs)
+        memory = available()
+        if kept > memory:
+            if len(works) > 1:
+                raise MemoryError
+            raise self._result_too_large(works[0], kept, memory)
+        return kept
+
+    def _prepare(self, works: Sequence[Work], memory: int) -> None:
+        """Choose a tile for a large picture, or refuse one that ``memory`` cannot take whole."""
         height, width = works[0].frame.padded
         together = min(len(works), self.batch_size)
         large = together * height * width > _LARGE and self.fit.exact_size is None
@@ -86,7 +108,6 @@ class Computer:
         need = self._bytes_a_pixel()
         if need is None:
             return
-        memory = available()
         if self.fit.tiles and self.settings.tile == "auto":
             side = math.isqrt(int(memory * _SHARE / (need * self.batch_size)))
             self.tile = max(self._shortest, min(side, self.tile or _LONGEST_TILE))
@@ -104,7 +125,7 @@ class Computer:
             side = frame((_SHORTEST_TILE, _SHORTEST_TILE), self.fit).padded
             image = torch.zeros(1, self.fit.channels_in, *side)
             try:
-                self._need = bytes_a_pixel(self._forward, image)
+                self._need = bytes_a_pixel(self._run, image)
             except Exception:  # of the family: it will say so on a picture
                 self._need = None
         return self._need
@@ -121,6 +142,17 @@ class Computer:
             return False
         self.tile = tile // 2
         return True
+
+    def _result_too_large(self, work: Work, needed: int, memory: int) -> ImageError:
+        height, width = (side * self.fit.scale for side in work.target)
+        short = int(min(size_of(work.source)) * math.sqrt(0.8 * memory / needed))
+        return ImageError(
+            f"its result of {width}x{height} pixels needs about {needed / 1e9:.1f} GB of memory, "
+            f"and {memory / 1e9:.1f} GB are free",
+            where=f"family {self.translator.name!r}",
+            expected="a picture whose result fits in memory",
+            remedy=f"reduce it first with --work-size {max(1, short)} --no-restore-size",
+        )
 
     def _too_large(self, work: Work, needed: float, memory: int) -> ImageError:
         short = min(work.frame.size)

@@ -7,6 +7,7 @@ of one size, and everything else is done to each alone.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from i2i.engine.resample import Size, strips
+from i2i.engine.ensemble import check_ensemble, ensembled
+from i2i.engine.resample import Filter, Size, strips
 from i2i.engine.tiles import Canvas, Frame, Source, cut, frame
 from i2i.errors import ImageError, PluginError, UsageError
 from i2i.imaging import Pixels, from_tensor, to_tensor
@@ -53,16 +55,20 @@ def translate_batch(
     batch_size: int = 8,
     device: torch.device | None = None,
     precision: Precision = "float32",
+    ensemble: bool = False,
 ) -> list[Tensor]:
     """Translate (C, H, W) float32 tensors in [-1, 1] of any sizes; returns them on the CPU.
 
     ``work_size`` is the short side, in pixels, that larger pictures are reduced to first, and
     ``restore_size`` brings them back; ``restore`` says how, see ``finish``. ``tile`` is the longest
-    side of what the family sees at once, where its fit allows tiles. The translator must be on
-    ``device`` already (the CPU if None). Raises PluginError for a result of the wrong shape and
-    UsageError for a work size that the family does not know.
+    side of what the family sees at once, where its fit allows tiles. With ``ensemble`` each result
+    is the mean of eight, see ``ensembled``. The translator must be on ``device`` already (the CPU
+    if None). Raises PluginError for a result of the wrong shape, and UsageError for a work size
+    that the family does not know and an ensemble that it cannot make.
     """
     fit = translator.fit
+    if ensemble:
+        check_ensemble(fit)
     short_side = resolve_work_size(work_size, fit)
     works = [begin(image, fit, short_side, restore_size) for image in images]
     groups: dict[Size, list[int]] = {}
@@ -72,10 +78,11 @@ def translate_batch(
     def run(batch: Tensor) -> Tensor:
         return forward(translator, batch, request, device=device, precision=precision)
 
+    run_all = partial(ensembled, run) if ensemble else run
     results: dict[int, Tensor] = {}
     for indices in groups.values():
         chosen = [works[index] for index in indices]
-        outputs = translate_works(chosen, run, fit, tile, batch_size, [None] * len(chosen))
+        outputs = translate_works(chosen, run_all, fit, tile, batch_size, [None] * len(chosen))
         for index, output in zip(indices, outputs, strict=True):
             finished = finish(output, works[index], fit, restore, None)
             assert isinstance(finished, Tensor)
@@ -237,15 +244,29 @@ def adds_detail(work: Work, fit: Fit) -> bool:
     return same and work.resized and work.target == size_of(work.whole)
 
 
-def resized_pixels(pixels: Pixels, size: Size, dtype: np.dtype[Any]) -> Pixels:
+def resized_pixels(
+    pixels: Pixels, size: Size, dtype: np.dtype[Any], kind: Filter = "bicubic"
+) -> Pixels:
     """Return pixels in another size and type of number, a strip in float32 at a time."""
     if size_of(pixels) == size and pixels.dtype == dtype:
         return pixels
     num_channels = pixels.shape[2]
-    made = strips(_rows(pixels, num_channels), size_of(pixels), size)
+    made = strips(_rows(pixels, num_channels), size_of(pixels), size, kind)
     result = _assembled(((at, rows.clamp(-1, 1)) for at, rows in made), size, num_channels, dtype)
     assert not isinstance(result, Tensor)
     return result
+
+
+def result_bytes(work: Work, dtype: np.dtype[Any], fit: Fit) -> int:
+    """Return how much memory the result of a picture takes, what ``finish`` makes of it included.
+
+    It is float32 where it has to be resized.
+    """
+    seen, finished = (
+        size[0] * size[1] * fit.scale**2 * fit.channels_out
+        for size in (work.frame.size, work.target)
+    )
+    return seen * 4 + finished * dtype.itemsize if work.resized else finished * dtype.itemsize
 
 
 def size_of(image: Source) -> Size:

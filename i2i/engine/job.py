@@ -15,6 +15,7 @@ from pathlib import Path
 
 from i2i.engine.compute import Computer
 from i2i.engine.discovery import Plan, Task
+from i2i.engine.ensemble import check_ensemble
 from i2i.engine.events import Events
 from i2i.engine.inference import reduced_size, resolve_work_size
 from i2i.engine.manifest import Manifest, open_manifest
@@ -188,6 +189,9 @@ class _Job:
         seen = self.fit.exact_size or reduced_size((height, width), self.pictures.short_side)
         if seen != (height, width):  # it waits in float32, and so does its result
             cost += seen[0] * seen[1] * 4 * 3 * enlarged
+        if self.settings.box is not None:  # reduced while the whole result is there
+            final = self.pictures.sizes.final((height, width))
+            cost += final[0] * final[1] * _BYTES_A_PIXEL // 2
         return cost
 
     def _budget(self) -> int:
@@ -263,6 +267,8 @@ def check_family(model: Model, settings: Settings) -> None:
     """Raise UsageError for a family that no picture file can be given to, or not in this size."""
     fit = model.translator.fit
     resolve_work_size(settings.work_size, fit)
+    if settings.ensemble:
+        check_ensemble(fit)
     if not {fit.channels_in, fit.channels_out} <= {1, 3}:
         raise UsageError(
             f"it takes {fit.channels_in} channels and returns {fit.channels_out}",

@@ -17,7 +17,6 @@ from i2i.engine.inference import (
     begin,
     finish,
     is_out_of_memory,
-    reduced_size,
     resized_pixels,
     resolve_work_size,
 )
@@ -25,6 +24,7 @@ from i2i.engine.manifest import NAME, Manifest
 from i2i.engine.outputs import save, unwritten
 from i2i.engine.records import Result, Settings
 from i2i.engine.resample import Size
+from i2i.engine.sizes import Sizes
 from i2i.engine.tiles import Source
 from i2i.errors import I2IError, ImageError
 from i2i.imaging import (
@@ -74,6 +74,7 @@ class Pictures:
         self.plan, self.model, self.settings, self.manifest = plan, model, settings, manifest
         self.fit = model.translator.fit
         self.short_side = resolve_work_size(settings.work_size, self.fit)
+        self.sizes = Sizes(self.short_side, settings.restore_size, self.fit.scale, settings.box)
         self.request = settings.request.model_dump(mode="json")
         self.options = settings.options()
         # Manifests inside an input may say where it was taken
@@ -141,15 +142,17 @@ class Pictures:
         """
         if self.settings.signing is not None:
             check_format(task.format, str(task.input))
-        reason = refusal(task.format, self._final_size(size), has_alpha=has_alpha)
+        reason = refusal(task.format, self.sizes.final(size), has_alpha=has_alpha)
         notes = []
         if reason is not None:
             if task.fallback is None:
+                too_large = refusal(task.format, (1, 1), has_alpha=has_alpha) is None
+                smaller = ", or a smaller result with --max-side" if too_large else ""
                 raise ImageError(
                     f"{task.format} cannot hold the translation ({reason})",
                     where=str(task.input),
                     expected="a format that can",
-                    remedy="choose another with --format, such as png",
+                    remedy=f"choose another with --format, such as png{smaller}",
                 )
             notes.append(f"written as PNG, as {task.format} cannot hold it ({reason})")
             task = replace(task, output=task.fallback, format="png")
@@ -191,6 +194,7 @@ class Pictures:
             notes.append(f"16 bits became 8, as {task.format} holds no more")
         if picture.is_grey and self.fit.channels_out == 3:
             notes.append("grey became RGB, as the family's results are")
+        notes += self.sizes.notes(picture.size)
         return Opened(
             task=task,
             name=name,
@@ -203,12 +207,6 @@ class Pictures:
             seconds=time.monotonic() - started,
             cost=cost,
         )
-
-    def _final_size(self, size: Size) -> Size:
-        """Return the size of the translation of a picture of this size."""
-        if not self.settings.restore_size:
-            size = reduced_size(size, self.short_side)
-        return size[0] * self.fit.scale, size[1] * self.fit.scale
 
     def _check_free(self, output: Path) -> None:
         """Raise ImageError where what lies in an output's place must stay there."""
@@ -233,10 +231,13 @@ class Pictures:
         settings, picture, work = self.settings, opened.picture, opened.work
         pixels = finish(output, work, self.fit, settings.restore, opened.dtype)
         assert isinstance(pixels, np.ndarray)
+        size = self.sizes.final(picture.size)
+        pixels = resized_pixels(pixels, size, opened.dtype, "lanczos")
         alpha = picture.alpha
-        if alpha is not None:
-            alpha = resized_pixels(alpha, self._final_size(picture.size), opened.dtype)
-        metadata = scaled_density(picture.metadata, pixels.shape[0] / picture.size[0])
+        if alpha is not None:  # bicubic throughout: Lanczos rings, which shows where nothing is
+            alpha = resized_pixels(alpha, size, opened.dtype)
+        # By the longer side, of which rounding to a pixel is the smaller part
+        metadata = scaled_density(picture.metadata, max(size) / max(picture.size))
         if settings.strip_gps:
             metadata = without_gps(metadata)
         provenance = self._provenance(opened)

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel
 
 from i2i.engine.inference import Precision, Restore, WorkSize
+from i2i.engine.resample import Size
 from i2i.imaging import MAX_PIXELS
 from i2i.signing import Signing
 
@@ -27,6 +28,8 @@ class Settings:
     work_size: WorkSize = "native"
     restore_size: bool = True
     restore: Restore = "resize"
+    ensemble: bool = False  # the mean of eight results, see ``ensembled``
+    box: Size | None = None  # that results are reduced to fit in, where they exceed it
     background: Literal["keep", "white"] = "keep"
     precision: Precision = "float32"
     keep_profile: bool = False
@@ -46,11 +49,12 @@ class Settings:
     def options(self) -> dict[str, Any]:
         """Return what, beside the request and the model, decides the outputs' bytes."""
         names = (
-            *("work_size", "restore_size", "restore", "background", "precision"),
+            *("work_size", "restore_size", "restore", "ensemble", "background", "precision"),
             *("keep_profile", "strip_gps", "provenance", "recipe"),
         )
         signed = None if self.signing is None else hashlib.sha256(self.signing.chain).hexdigest()
-        return {name: getattr(self, name) for name in names} | {"signed": signed}
+        to = None if self.box is None else "{1}x{0}".format(*self.box)
+        return {name: getattr(self, name) for name in names} | {"to": to, "signed": signed}
 
 
 @dataclass(frozen=True)

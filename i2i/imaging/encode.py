@@ -162,6 +162,8 @@ def _with_metadata(content: bytes, format_: str, picture: Picture) -> bytes:
     metadata, _ = fitted(picture.metadata, format_)
     if metadata.density is None:  # libvips writes 25 dots an inch
         content = containers.without_density(content, format_)
+    elif format_ == "jpeg":
+        content = containers.with_jpeg_density(content, metadata.density)
     block = exif.fitted(metadata.exif, picture.size, metadata.density) if metadata.exif else None
     if format_ == "jpeg":
         return containers.with_jpeg_segments(content, block, metadata.xmp, metadata.iptc)
