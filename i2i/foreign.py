@@ -31,6 +31,17 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether a file looks like another program's checkpoint, and not like a model file of i2i."""
+    if not _is_safetensors(path):
+        return _start(path).startswith((b"PK", b"\x80"))
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "i2i" not in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False  # damaged: of i2i, until it can be read
+
+
 def _flatten(content: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Tensor]]:
     if isinstance(content, Tensor):
         yield above, content.detach()

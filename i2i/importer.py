@@ -50,6 +50,9 @@ class Importer(ABC):
     family: ClassVar[str]
     """The family that it imports to."""
 
+    preferred: ClassVar[tuple[str, ...]] = ()
+    """Names of parts to take where several networks of a file fit, such as "params_ema"."""
+
     @abstractmethod
     def read(self, shapes: Shapes, chosen: Mapping[str, Any]) -> Reading | None:
         """Say what a checkpoint's names and shapes mean; None if they are another program's.

@@ -77,7 +77,7 @@ def import_model(path: Path, out: Path, plugins: Plugins, asked: Asked) -> Impor
     """
     tensors = read_checkpoint(path)
     known, notes = _importers(plugins, asked)
-    attempt = _choose(path, _attempts(path, tensors, known, asked), tensors, known)
+    attempt, more = _choose(path, _attempts(path, tensors, known, asked), tensors, known)
     if attempt.reading.undecided:
         raise _undecided(path, attempt.reading.undecided)
     source = _part_of(tensors, attempt.part)
@@ -103,7 +103,7 @@ def import_model(path: Path, out: Path, plugins: Plugins, asked: Asked) -> Impor
     )
     used = [source[theirs] for theirs in attempt.reading.names]
     save_model(out, attempt.translator, header, _precision(used))
-    notes = (*attempt.reading.notes, *notes)
+    notes = (*attempt.reading.notes, *more, *notes)
     parameters = dict(attempt.translator.named_parameters())
     learnt = [parameters[ours] for ours in attempt.reading.names.values() if ours in parameters]
     return Imported(header, sum(each.numel() for each in learnt), notes)
@@ -173,7 +173,8 @@ def _try(
     for override in asked.overrides:
         apply_override(chosen, override, family.Options)
     reading = known.importer.read(shapes, chosen) or implied
-    options = validate(family.Options, {**reading.options, **chosen}, f"{path}: {known.name}")
+    wanted_options = _merged(reading.options, chosen)
+    options = validate(family.Options, wanted_options, f"{path}: {known.name}")
     translator = build(family, options, seed=0)
     wanted = {key: tuple(each.shape) for key, each in exported_state(translator).items()}
     differences = tuple(_differences(shapes, reading, wanted))
@@ -186,12 +187,30 @@ def _try(
         options=options,
         differences=differences,
         likeness=1 - len(differences) / max(num_tensors, 1),
-        doubts=tuple(
-            f"{key}={value} was asked for, and the file looks like {key}={implied.options[key]}"
-            for key, value in chosen.items()
-            if key in implied.options and implied.options[key] != value
-        ),
+        doubts=tuple(_doubts(chosen, implied.options)),
     )
+
+
+def _merged(implied: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a file implies, with those that the person chose in their places."""
+    merged = dict(implied)
+    for key, value in chosen.items():
+        within: Any = merged.get(key)
+        is_table = isinstance(within, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(within, value) if is_table else value
+    return merged
+
+
+def _doubts(
+    chosen: Mapping[str, Any], implied: Mapping[str, Any], above: str = ""
+) -> Iterator[str]:
+    """Yield the options that the person chose and the file contradicts."""
+    for key, value in chosen.items():
+        within, name = implied.get(key, value), f"{above}{key}"
+        if isinstance(within, Mapping) and isinstance(value, Mapping):
+            yield from _doubts(value, within, f"{name}.")
+        elif within != value:
+            yield f"{name}={value} was asked for, and the file looks like {name}={within}"
 
 
 def _differences(shapes: Shapes, reading: Reading, wanted: Shapes) -> Iterator[str]:
@@ -217,11 +236,17 @@ def _text(shape: tuple[int, ...]) -> str:
 
 def _choose(
     path: Path, attempts: list[_Attempt], tensors: Mapping[str, Tensor], known: Iterable[_Known]
-) -> _Attempt:
-    """Return the one attempt that fits; raises for none and for several."""
+) -> tuple[_Attempt, tuple[str, ...]]:
+    """Return the one attempt that fits, with notes; raises for none and for several."""
     fitting = [attempt for attempt in attempts if attempt.fits]
     if len(fitting) == 1:
-        return fitting[0]
+        return fitting[0], ()
+    preferred = {each.name: each.importer.preferred for each in known}
+    own = [each for each in fitting if each.part.split(".")[-1] in preferred[each.importer]]
+    if len(own) == 1:
+        others = sorted({each.part for each in fitting} - {own[0].part})
+        note = f"{own[0].part} is taken, as its program does; --part {others[0]} for the other"
+        return own[0], (note,)
     if fitting:
         raise _ambiguous(path, fitting)
     if not attempts:

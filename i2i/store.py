@@ -1,9 +1,10 @@
-"""The models of recipes: shipped, or fetched into the user's cache and imported there."""
+"""Models ready for use: shipped, or fetched or given and imported into the user's cache."""
 
 from pathlib import Path
 
-from i2i.downloads import Remote, Watcher, fetch, is_offline
-from i2i.errors import ModelFileError, suggest
+from i2i.downloads import Remote, Watcher, cache_folder, fetch, is_offline, sha256_of
+from i2i.errors import ModelFileError, UsageError, suggest
+from i2i.foreign import is_foreign
 from i2i.importing import UNKNOWN_LICENCE, Asked, import_model
 from i2i.plugins import Plugins
 from i2i.recipe import Recipe, Weights, list_recipes, remote_of
@@ -29,6 +30,31 @@ def model_path(
     if weights.importer is None:
         return fetch(remote, watcher)
     return _imported(remote, recipe, weights, weights.importer, plugins, watcher)
+
+
+def given(path: Path, plugins: Plugins) -> tuple[Path, tuple[str, ...]]:
+    """Return the model file at ``path``, or what a checkpoint of another program there becomes.
+
+    That lies in the cache under the hash of the checkpoint, with notes when it is made. Raises the
+    errors of ``import_model``.
+    """
+    if not is_foreign(path):
+        return path, ()
+    out = cache_folder() / f"{path.stem}-{sha256_of(path)[:16]}.i2i.safetensors"
+    if out.is_file():
+        return out, ()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made = import_model(path, out, plugins, Asked())
+    except UsageError as error:
+        raise UsageError(
+            error.wrong,
+            where=error.where,
+            expected=error.expected,
+            remedy=f"{error.remedy}: 'i2i models import' takes it and makes a model file",
+        ) from error
+    imported = f"{path} is imported as {made.header.family} to {out}, licence {UNKNOWN_LICENCE}"
+    return out, (imported, *made.notes)
 
 
 def _imported(

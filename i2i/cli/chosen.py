@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from i2i.errors import RecipeError, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def choose(
     from i2i.cli.fetching import showing_downloads
     from i2i.model_file import load_model
     from i2i.recipe import Translate, find_recipe, load_recipe, validate
-    from i2i.store import model_path
+    from i2i.store import given, model_path
 
     if (recipe_name is None) == (model_file is None):
         raise UsageError(
@@ -49,8 +51,11 @@ def choose(
     files: dict[Path, str] = {}
     name = None
     if model_file is not None:
-        files[model_file] = "the model file"
-        model = load_model(model_file, plugins)
+        weights, notes = given(model_file, plugins)
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
+        files |= {model_file: "the model file", weights: "the model file"}
+        model = load_model(weights, plugins)
         where = f"{model_file}: translate"
         defaults = validate(Translate, model.header.translate, where)
         base: Mapping[str, Any] = model.header.request

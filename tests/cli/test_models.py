@@ -96,6 +96,37 @@ def test_an_imported_model_translates_pictures_at_once(run, tmp_path, checkpoint
         assert np.abs(found - expected.numpy()).max() < 0.51
 
 
+def test_a_checkpoint_is_translated_with_at_once(run, tmp_path, checkpoint):
+    run("models", "import", "latest_net_G.pth", "-o", "m.safetensors")
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 24, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    said = []
+    for model, out in (
+        ("m.safetensors", "1"),
+        ("latest_net_G.pth", "2"),
+        ("latest_net_G.pth", "3"),
+    ):
+        done = run("translate", "--model", model, "a.png", "-o", out)
+        assert done.returncode == 0, done.stderr
+        said.append([line for line in done.stderr.splitlines() if line.startswith("note: ")])
+    assert [len(each) for each in said] == [0, 1, 0]  # it is imported once
+    assert "note: latest_net_G.pth is imported as cyclegan to " in said[1][0]
+    assert said[1][0].endswith(", licence unknown")
+    written = [np.asarray(Image.open(tmp_path / out / "a.png")) for out in "123"]
+    assert np.array_equal(written[0], written[1])
+    assert np.array_equal(written[0], written[2])
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".safetensors"]
+
+
+def test_a_checkpoint_that_leaves_a_question_is_for_import(run, tmp_path):
+    reference = Reference(width=4, num_blocks=1, layers=False)
+    torch.save(reference.state_dict(), tmp_path / "old.pth")
+    done = run("translate", "--model", "old.pth", "old.pth", "-o", "out")
+    assert done.returncode == 2
+    assert "its tensors do not tell padding" in done.stderr
+    assert "'i2i models import' takes it and makes a model file" in done.stderr
+
+
 def test_notes_are_told_and_the_licence_is_unknown_unless_stated(run, tmp_path):
     norm = partial(torch.nn.InstanceNorm2d, track_running_stats=True)
     torch.save(Reference(width=4, num_blocks=1, norm=norm).state_dict(), tmp_path / "old.pth")
