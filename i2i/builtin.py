@@ -1,4 +1,4 @@
-"""The core's own plugin: the layouts, networks and recipes that come with it; imports no torch."""
+"""The core's own plugin: layouts, metrics, networks and recipes; imports no torch."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -13,9 +13,24 @@ from i2i.nn.pretrained import CORE
 def i2i_layouts() -> Mapping[str, str]:
     """Offer the layouts that need no plugin."""
     return {
+        "high_resolution": "i2i.data.high_resolution:HighResolution",
         "paired": "i2i.data.paired:Paired",
         "side_by_side": "i2i.data.paired:SideBySide",
         "unpaired": "i2i.data.unpaired:Unpaired",
+    }
+
+
+@hookimpl
+def i2i_metrics() -> Mapping[str, str]:
+    """Offer the measures of pairs: how near a result is to its target."""
+    return {
+        "psnr_y": "i2i.metrics.fidelity:PsnrY",
+        "ssim_y": "i2i.metrics.fidelity:SsimY",
+        "psnr_rgb": "i2i.metrics.fidelity:PsnrRgb",
+        "ssim_rgb": "i2i.metrics.fidelity:SsimRgb",
+        "l1": "i2i.metrics.fidelity:L1",
+        "features": "i2i.metrics.perceptual:Features",
+        "lpips": "i2i.metrics.perceptual:LpipsAlexNet",
     }
 
 

@@ -30,6 +30,12 @@ def i2i_layouts() -> Mapping[str, str]:
 
 
 @hookspec
+def i2i_metrics() -> Mapping[str, str]:
+    """Offer metrics: names to "module:Class", each a subclass of ``i2i.metrics.Metric``."""
+    raise AssertionError
+
+
+@hookspec
 def i2i_recipes() -> Path:
     """Offer a folder of recipes: each ``NAME.toml`` in it becomes the recipe NAME."""
     raise AssertionError

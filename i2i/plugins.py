@@ -39,6 +39,7 @@ from i2i.switches import damage, disabled, keep, kept, set_aside
 
 if TYPE_CHECKING:
     from i2i.importer import Importer
+    from i2i.metrics import Metric
     from i2i.translator import Translator
 
 GROUP = "i2i"
@@ -64,6 +65,7 @@ class Plugins:
     families: dict[str, Offer] = field(default_factory=dict)
     layouts: dict[str, Offer] = field(default_factory=dict)
     importers: dict[str, Offer] = field(default_factory=dict)
+    metrics: dict[str, Offer] = field(default_factory=dict)
     weights: dict[str, Remote] = field(default_factory=dict)
     recipe_folders: list[Path] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -116,6 +118,20 @@ class Plugins:
         if inspect.isabstract(importer) or not isinstance(getattr(importer, "family", None), str):
             raise _broken(self.importers[name], "does not define family and read")
         made: Importer = importer()
+        return made
+
+    def metric(self, name: str) -> "Metric":
+        """Import the metric ``name`` and make one; raises as ``family`` does."""
+        metric = self._imported("metric", name, self.metrics)
+        from i2i.metrics import Metric
+
+        if not (isinstance(metric, type) and issubclass(metric, Metric)):
+            raise _broken(self.metrics[name], "is not a subclass of i2i.metrics.Metric")
+        if inspect.isabstract(metric) or getattr(metric, "better", "") not in ("higher", "lower"):
+            raise _broken(self.metrics[name], "does not define better, protocol and measure")
+        if getattr(metric, "name", None) != name:
+            raise _broken(self.metrics[name], f"does not call itself {name!r}")
+        made: Metric = metric()
         return made
 
     def _imported(self, kind: str, name: str, offers: Mapping[str, Offer]) -> Any:
@@ -248,6 +264,7 @@ def _adopt(plugins: Plugins, name: str, plugin: Any, distribution: str, version:
     families = classes(trial, "i2i_families", plugins.families, origin)
     layouts = classes(trial, "i2i_layouts", plugins.layouts, origin)
     importers = classes(trial, "i2i_importers", plugins.importers, origin)
+    metrics = classes(trial, "i2i_metrics", plugins.metrics, origin)
     weights = networks(trial, plugins.weights, origin)
     folders = recipe_folders(trial, plugins.recipe_folders, name)
     plugins.manager.register(plugin, name=name)
@@ -255,6 +272,7 @@ def _adopt(plugins: Plugins, name: str, plugin: Any, distribution: str, version:
     plugins.families |= families
     plugins.layouts |= layouts
     plugins.importers |= importers
+    plugins.metrics |= metrics
     plugins.weights |= weights
     plugins.recipe_folders += folders
 
@@ -270,7 +288,7 @@ def _broken(offer: Offer, wrong: str) -> PluginError:
     return PluginError(
         f"{offer.path} {wrong}",
         where=f"plugin {offer.plugin!r} of {offer.distribution} {offer.version}".rstrip(),
-        expected="a class that keeps the contract of i2i.translator, i2i.data or i2i.importer",
+        expected="a class that keeps the contract of its kind (i2i.hookspecs says which)",
         remedy=f"repair it, or switch it off with 'i2i plugins disable {offer.plugin}'",
     )
 

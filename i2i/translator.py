@@ -59,6 +59,15 @@ class Translator(nn.Module, ABC):
     def fit(self) -> Fit:
         """Which picture sizes ``translate`` takes and returns."""
 
+    @property
+    def compared(self) -> tuple[str, str] | None:
+        """The roles that 'i2i evaluate' takes: what is translated, and what it should become.
+
+        Of a family of pairs its two roles in their order; None where no picture has a target.
+        """
+        source, *others = self.inputs.images
+        return (source, others[0]) if self.inputs.paired and len(others) == 1 else None
+
     def grow(self, stage: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Build what a stage needs and only data can size: modules, pools.
 

@@ -12,6 +12,7 @@ from i2i.errors import I2IError, suggest
 COMMANDS = {
     "translate": "Translate pictures with a trained model.",
     "train": "Train a model by a recipe, or go on with a run.",
+    "evaluate": "Measure how near a model's results come to their targets.",
     "recipes": "List recipes, show one, or print their schema.",
     "models": "List, fetch, show and import trained models.",
     "inspect": "Say what is in a picture or a model file, and what made it.",

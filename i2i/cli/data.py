@@ -74,15 +74,16 @@ def _layout(layout: str | None, recipe: str | None) -> tuple[Any, Any, Any, bool
 
 
 def _some_inputs(kind: Any) -> Any:
-    """Return roles a and b as the layout can bring them: as pairs, or else on their own."""
+    """Return the layout's roles, or else a and b, as it brings them: as pairs or on their own."""
     from i2i.errors import RecipeError
     from i2i.types import Inputs
 
-    pairs = Inputs(images=("a", "b"), paired=True)
+    roles = kind.roles or ("a", "b")
+    pairs = Inputs(images=roles, paired=True)
     try:
         kind.check(kind.Options(), pairs)
     except RecipeError:
-        return Inputs(images=("a", "b"), paired=False)
+        return Inputs(images=roles, paired=False)
     return pairs
 
 
@@ -196,6 +197,14 @@ def _print_pairs(report: "PairReport", root: Path, resized: bool) -> None:
                 for pair in report.unequal
             ]
         )
+    if report.misfits:
+        verb = "does" if len(report.misfits) == 1 else "do"
+        click.echo(f"{_counted(len(report.misfits), f'{split} pair')} {verb} not fit:")
+        lines = []
+        for pair, wrong in report.misfits:
+            files = dict.fromkeys(_short(look.path, root) for look in pair)
+            lines.append(f"{', '.join(files)}: {wrong}")
+        _print_some(lines)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -26,7 +26,7 @@ def command(context: click.Context, names: bool) -> None:
 @command.command("list")
 @click.option("--names", is_flag=True, help="Print the names of the plugins in use, one a line.")
 def list_(names: bool) -> None:
-    """List families, layouts, importers and skipped plugins."""
+    """List families, layouts, metrics, importers and skipped plugins."""
     _list(names=names)
 
 
@@ -72,6 +72,7 @@ def _print_offers(plugins: Plugins) -> None:
     offers = {
         "family": plugins.families,
         "layout": plugins.layouts,
+        "metric": plugins.metrics,
         "importer": plugins.importers,
     }
     rows = [

@@ -24,7 +24,8 @@ _SHEET = "contact-sheet.png"
 _INTERRUPTED = 130
 
 
-def _read_tile(context: click.Context, parameter: click.Parameter, value: str) -> int | str:
+def read_tile(context: click.Context, parameter: click.Parameter, value: str) -> int | str:
+    """Return the value of ``--tile``; raises click.BadParameter."""
     if value in ("auto", "off"):
         return value
     if not value.isdecimal() or int(value) == 0:
@@ -143,7 +144,7 @@ _COUNT = click.IntRange(min=1)
     "--tile",
     metavar="auto|off|PIXELS",
     default="auto",
-    callback=_read_tile,
+    callback=read_tile,
     help="The longest side that a family which allows tiles sees at once; auto: what memory takes.",
 )
 @click.option(

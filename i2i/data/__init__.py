@@ -12,18 +12,21 @@ if TYPE_CHECKING:
     from i2i.data.augment import HostAugment
     from i2i.data.check import FolderReport, check_folders
     from i2i.data.folders import find_pictures
-    from i2i.data.layouts import Layout, Pairing, Part, Sample, Split
+    from i2i.data.high_resolution import HighResolution
+    from i2i.data.layouts import Layout, Pairing, Part, PreparedPart, Sample, Split
     from i2i.data.loading import example_shapes, make_loader
     from i2i.data.paired import Paired, SideBySide
     from i2i.data.unpaired import Unpaired
 
 _HOMES = {
     "FolderReport": "check",
+    "HighResolution": "high_resolution",
     "HostAugment": "augment",
     "Layout": "layouts",
     "Paired": "paired",
     "Pairing": "layouts",
     "Part": "layouts",
+    "PreparedPart": "layouts",
     "Sample": "layouts",
     "SideBySide": "paired",
     "Split": "layouts",
@@ -36,11 +39,13 @@ _HOMES = {
 
 __all__ = [
     "FolderReport",
+    "HighResolution",
     "HostAugment",
     "Layout",
     "Paired",
     "Pairing",
     "Part",
+    "PreparedPart",
     "Sample",
     "SideBySide",
     "Split",

@@ -76,11 +76,15 @@ class FolderReport:
 
 @dataclass(frozen=True)
 class PairReport:
-    """Which pictures of a split belong together, and the pairs that differ in size."""
+    """Which pictures of a split belong together, and the pairs that differ in size.
+
+    ``misfits`` are pairs of a layout that cuts them, and why it cannot; sizes may differ there.
+    """
 
     split: Split
     pairing: Pairing
     unequal: tuple[tuple[Look, ...], ...] = ()
+    misfits: tuple[tuple[tuple[Look, ...], str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,10 @@ class DataReport:
             folder.unreadable or (folder.missing and folder.split == "train")
             for folder in self.folders
         ) and not any(
-            each.pairing.refused or not each.pairing.pairs or (each.unequal and not self.resized)
+            each.pairing.refused
+            or not each.pairing.pairs
+            or each.misfits
+            or (each.unequal and not self.resized)
             for each in self.pairs
             if each.split == "train"
         )
@@ -144,7 +151,10 @@ def check_folders(
     for split in _SPLITS:
         if not any(isinstance(found[role, split], DataError) for role in inputs.images):
             pairing = layout.match(root, options, inputs, split)
-            if pairing is not None:
+            if pairing is not None and layout.cuts:
+                misfits = _misfits(layout, options, split, pairing, looks)
+                pairs.append(PairReport(split, pairing, misfits=misfits))
+            elif pairing is not None:
                 pairs.append(PairReport(split, pairing, _unequal(pairing, looks)))
     return DataReport(folders, _shared(folders), tuple(pairs), resized)
 
@@ -195,8 +205,30 @@ def _unequal(pairing: Pairing, looks: Mapping[Part, Look]) -> tuple[tuple[Look, 
     )
 
 
+def _misfits(
+    layout: type[Layout],
+    options: Any,
+    split: Split,
+    pairing: Pairing,
+    looks: Mapping[Part, Look],
+) -> tuple[tuple[tuple[Look, ...], str], ...]:
+    """Return the pairs whose pictures can be read and that the layout cannot use, and why."""
+    found = []
+    for pair in pairing.pairs:
+        seen = {role: looks[part] for role, part in pair.items()}
+        if all(each.fault is None for each in seen.values()):
+            sizes = {role: each.size for role, each in seen.items()}
+            wrong = layout.misfit(options, split, sizes)
+            if wrong is not None:
+                found.append((tuple(seen.values()), wrong))
+    return tuple(found)
+
+
 def _shared(folders: Iterable[FolderReport]) -> tuple[tuple[Path, Path], ...]:
-    """Return (train, test) pairs of files with the same bytes."""
+    """Return (train, test) pairs of files with the same bytes.
+
+    A file that the layout itself takes for both is none.
+    """
     trained: dict[str, Path] = {}
     for folder in folders:
         if folder.split == "train":
@@ -206,6 +238,6 @@ def _shared(folders: Iterable[FolderReport]) -> tuple[tuple[Path, Path], ...]:
         for folder in folders
         if folder.split == "test"
         for seen in folder.readable
-        if seen.digest in trained
+        if trained.get(seen.digest, seen.path) != seen.path
     )
     return tuple(pairs)

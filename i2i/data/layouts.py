@@ -46,6 +46,34 @@ class Part:
 
 
 @dataclass(frozen=True)
+class PreparedPart(Part, ABC):
+    """A picture that is made from a file in two steps, of which the first takes the time.
+
+    With ``keep`` the loader keeps what ``prepare`` made, in the user's cache, and a sample takes
+    what ``cut`` would from there. ``preparation`` must say all that ``prepare`` goes by.
+    """
+
+    keep: bool = False
+
+    @property
+    @abstractmethod
+    def preparation(self) -> str:
+        """What ``prepare`` does, in words that no other preparation has."""
+
+    @abstractmethod
+    def prepare(self, pixels: Pixels) -> Pixels:
+        """Return what is worth keeping, made from the pixels of the whole file; both (H, W, C)."""
+
+    @abstractmethod
+    def take(self, prepared: Pixels) -> Pixels:
+        """Return the part's pixels from those that ``prepare`` made; may be a view of them."""
+
+    def cut(self, pixels: Pixels) -> Pixels:
+        """Return the part's pixels from those of the whole file."""
+        return self.take(self.prepare(pixels))
+
+
+@dataclass(frozen=True)
 class Sample:
     """One sample: the picture of each role, and its labels by name."""
 
@@ -77,6 +105,16 @@ class Layout(ABC):
     Options: ClassVar[type[BaseModel]]
     """The recipe's ``[data.options]``; frozen, extra keys forbidden, every field described."""
 
+    roles: ClassVar[tuple[str, ...]] = ()
+    """The roles that the layout serves, where they are not any that a family names."""
+
+    cuts: ClassVar[bool] = False
+    """Whether the layout cuts its pictures to what training takes.
+
+    Those of a pair may then differ in size by a whole factor, and the recipe may only turn and
+    mirror them: one draw makes the same turn of any size, and little else.
+    """
+
     def __init__(self, root: Path, options: Any, inputs: Inputs, split: Split) -> None:
         """Find the pictures of ``split`` below ``root`` for the roles of ``inputs``.
 
@@ -105,6 +143,14 @@ class Layout(ABC):
         """Return which pictures of a split belong together, for 'i2i data check' to report.
 
         None where nothing can be without a partner. Raises DataError as ``list_pictures`` does.
+        """
+        return None
+
+    @classmethod
+    def misfit(cls, options: Any, split: Split, sizes: Mapping[str, tuple[int, int]]) -> str | None:
+        """Return why a pair of these sizes cannot be used, for layouts that cut; None if it can.
+
+        ``sizes`` are (width, height) of the whole parts of ``match`` by role.
         """
         return None
 

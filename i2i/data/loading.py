@@ -5,9 +5,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from i2i.data.augment import HostAugment
-from i2i.data.layouts import Layout, Sample
-from i2i.errors import DataError, I2IError, ImageError
+from i2i.data.cache import prepared
+from i2i.data.layouts import Layout, Part, PreparedPart, Sample
+from i2i.errors import DataError, I2IError, ImageError, RecipeError
 from i2i.imaging import Pixels, read_picture, rgb8, to_tensor
 from i2i.types import Batch, Inputs, derive_seed
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from i2i.recipe.schema import HostTransform
 
 _PREFETCHED = 2  # batches a worker
+_TURNS = ("D4", "HorizontalFlip", "RandomRotate90", "SquareSymmetry", "Transpose", "VerticalFlip")
 
 # Never a fork of this process: libvips hangs in a child of a parent that has used it. The fork
 # server has used nothing; macOS has one too, but its libraries do not survive a fork.
@@ -53,7 +56,8 @@ def make_loader(
     that asks for some needs the usual ``if __name__ == "__main__"``.
 
     Raises DataError for a picture that cannot be read or transformed, and for sizes that differ
-    within a batch, or within a pair that no Resize makes equal first.
+    within a batch, or within a pair that no Resize makes equal first; RecipeError for a transform
+    that pictures of two sizes cannot share, where the layout cuts them.
     """
     steps = range(start_step, start_step + num_steps)
     loader: DataLoader[Batch | I2IError] = DataLoader(
@@ -134,8 +138,12 @@ def _load(
     """Read and augment the sample at ``place`` of the endless sequence of epochs."""
     epoch, index = divmod(place, len(layout))
     sample = layout.sample(seed, epoch, index)
+    if layout.cuts:
+        _check_turns(augment.transforms)
     whole = _read_sample(sample, layout.inputs)
-    if layout.inputs.paired and not resizes_first(augment.transforms):
+    if layout.cuts:
+        _check_factor(whole, sample)
+    elif layout.inputs.paired and not resizes_first(augment.transforms):
         _check_pair(whole, sample)
     images = {}
     for role, image in whole.items():
@@ -148,10 +156,15 @@ def _load(
 
 def _read_sample(sample: Sample, inputs: Inputs) -> dict[str, NDArray[np.uint8]]:
     """Return the picture of each role as it is before augmentation; a file is read once."""
-    parts = {role: sample.images[role] for role in inputs.images}
-    files = {path: _read(path) for path in dict.fromkeys(part.path for part in parts.values())}
+    read = cache(_read)
     # Copies: a transform that writes into one role's picture must not reach another's.
-    return {role: np.array(part.cut(files[part.path])) for role, part in parts.items()}
+    return {role: np.array(_pixels(sample.images[role], read)) for role in inputs.images}
+
+
+def _pixels(part: Part, read: Callable[[Path], NDArray[np.uint8]]) -> Pixels:
+    if isinstance(part, PreparedPart) and part.keep:
+        return part.take(prepared(part, read))
+    return part.cut(read(part.path))
 
 
 def resizes_first(transforms: "Sequence[HostTransform]") -> bool:
@@ -168,6 +181,20 @@ def resizes_first(transforms: "Sequence[HostTransform]") -> bool:
     )
 
 
+def _check_turns(transforms: "Sequence[HostTransform]") -> None:
+    """Raise RecipeError unless every transform turns and mirrors alone, for layouts that cut."""
+    for place, each in enumerate(transforms):
+        if each.transform not in _TURNS:
+            raise RecipeError(
+                f"{each.transform} does not do the same to pictures of two sizes",
+                where=f"augment.host[{place}] ({each.transform})",
+                expected=f"one of {', '.join(_TURNS)}, as the layout cuts the pictures itself and "
+                "those of a pair differ in size",
+                remedy="remove it; how large the cuts are is for [data.options] to say, and what "
+                "befalls low resolution alone for the family's options",
+            )
+
+
 def _check_pair(images: Mapping[str, Pixels], sample: Sample) -> None:
     """Raise DataError unless the pictures of a sample have one size."""
     sizes = {role: f"{image.shape[1]}x{image.shape[0]}" for role, image in images.items()}
@@ -180,6 +207,20 @@ def _check_pair(images: Mapping[str, Pixels], sample: Sample) -> None:
             remedy="make them equal, or let Resize be the first transform in [augment]; "
             "'i2i data check' lists every such pair",
         )
+
+
+def _check_factor(images: Mapping[str, Pixels], sample: Sample) -> None:
+    """Raise DataError unless each picture is the smallest one's size times a whole number."""
+    small = min((image.shape[:2] for image in images.values()), default=(1, 1))
+    for role, image in images.items():
+        height, width = image.shape[:2]
+        if height % small[0] or (height // small[0] * small[1]) != width:
+            raise DataError(
+                f"its {role} crop is {width}x{height}, beside one of {small[1]}x{small[0]}",
+                where=str(sample.images[role].path),
+                expected="pictures of a pair that differ in size by a whole factor",
+                remedy="correct the layout that cuts them",
+            )
 
 
 def _augmented(augment: HostAugment, image: NDArray[np.uint8], path: Path, number: int) -> Pixels:

@@ -1,6 +1,5 @@
 """The layouts of pictures that belong together: in one file, or in files of one name."""
 
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from i2i.data.folders import RoleFolders, list_folder, unknown_role
 from i2i.data.layouts import Layout, Orders, Pairing, Part, Sample, Split
-from i2i.errors import DataError, RecipeError
+from i2i.data.pairing import by_name, check_pairs, pair_names, refusal
+from i2i.errors import RecipeError
 from i2i.types import Inputs
-
-_NUM_NAMED = 3  # files of a role that an error names
 
 
 class SideBySideOptions(BaseModel):
@@ -46,7 +44,7 @@ class SideBySide(Layout):
     @classmethod
     def check(cls, options: Any, inputs: Inputs) -> None:
         """Refuse families that are not for pairs, and an order that is not of their roles."""
-        _check_inputs(inputs, "side_by_side")
+        check_pairs(inputs, "side_by_side")
         for role in options.order:
             if role not in inputs.images:
                 raise unknown_role(role, inputs, "data.options.order")
@@ -100,14 +98,16 @@ class Paired(Layout):
         super().__init__(root, options, inputs, split)
         pairing = self.match(root, options, inputs, split)
         if pairing.refused or not pairing.pairs:
-            raise _refusal(root, pairing, split)
+            names = "give them equal names"
+            way = 'set data.options.unmatched = "skip"' if pairing.pairs else names
+            raise refusal(root, pairing, split, way)
         self._pairs = pairing.pairs
         self._orders = Orders()
 
     @classmethod
     def check(cls, options: Any, inputs: Inputs) -> None:
         """Refuse families that are not for pairs, and roles that they lack."""
-        _check_inputs(inputs, "paired")
+        check_pairs(inputs, "paired")
         options.check_roles(inputs)
 
     @classmethod
@@ -124,26 +124,8 @@ class Paired(Layout):
         named = {}
         for role in inputs.images:
             folder = options.folder(root, role, split)
-            named[role] = _by_name(folder, cls.list_pictures(root, options, inputs, role, split))
-        complete = set.intersection(*map(set, named.values()))
-        alone = {
-            role: tuple(part for name in names if name not in complete for part in names[name])
-            for role, names in named.items()
-        }
-        doubled = {
-            role: tuple(tuple(parts) for parts in names.values() if len(parts) > 1)
-            for role, names in named.items()
-        }
-        return Pairing(
-            tuple(
-                {role: names[name][0] for role, names in named.items()}
-                for name in named[inputs.images[0]]
-                if name in complete
-            ),
-            alone,
-            doubled,
-            any(doubled.values()) or (options.unmatched == "refuse" and any(alone.values())),
-        )
+            named[role] = by_name(folder, cls.list_pictures(root, options, inputs, role, split))
+        return pair_names(named, skip=options.unmatched == "skip")
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -157,61 +139,3 @@ class Paired(Layout):
 def _by_place(roles: Mapping[str, tuple[Part, ...]]) -> tuple[Mapping[str, Part], ...]:
     rows = zip(*roles.values(), strict=True)
     return tuple(dict(zip(roles, row, strict=True)) for row in rows)
-
-
-def _by_name(folder: Path, parts: tuple[Part, ...]) -> dict[str, list[Part]]:
-    named: dict[str, list[Part]] = {}
-    for part in parts:
-        text = part.path.relative_to(folder).with_suffix("").as_posix()
-        named.setdefault(unicodedata.normalize("NFC", text), []).append(part)
-    return named
-
-
-def _refusal(root: Path, pairing: Pairing, split: Split) -> DataError:
-    """Return the error for pictures that make no pairs, or not without a doubt."""
-    for groups in pairing.doubled.values():
-        for group in groups:
-            first, second = group[:2]
-            return DataError(
-                f"two pictures have one name, {first.path.name} and {second.path.name}",
-                where=str(first.path.parent),
-                expected="names that differ by more than the extension, as pairs are found by them",
-                remedy="remove or rename one of them; 'i2i data check' lists every such name",
-            )
-    alone = {role: parts for role, parts in pairing.alone.items() if parts}
-    count = sum(map(len, alone.values()))
-    named = "; ".join(f"of role {role!r} {_some(parts)}" for role, parts in alone.items())
-    way = 'set data.options.unmatched = "skip"' if pairing.pairs else "give them equal names"
-    return DataError(
-        f"{count} {split} {'picture has' if count == 1 else 'pictures have'} no partner ({named})",
-        where=str(root),
-        expected="for each picture one of the same name for every role",
-        remedy=f"run 'i2i data check' to list them all, then add what is missing or {way}",
-    )
-
-
-def _some(parts: tuple[Part, ...]) -> str:
-    names = [part.path.name for part in parts[:_NUM_NAMED]]
-    if len(parts) > _NUM_NAMED:
-        names.append(f"{len(parts) - _NUM_NAMED} more")
-    return ", ".join(names)
-
-
-def _check_inputs(inputs: Inputs, layout: str) -> None:
-    if not inputs.paired:
-        # As samples the pairs would show the family what it is to find out by itself.
-        raise RecipeError(
-            f"the family trains on pictures that do not belong together, and layout {layout!r} "
-            "brings pairs",
-            where="data.layout",
-            expected="'unpaired', with a folder for each role",
-            remedy="choose it, or a family that trains on pairs",
-        )
-    if inputs.labels:
-        raise RecipeError(
-            f"the family trains on labels ({', '.join(inputs.labels)}), which layout {layout!r} "
-            "does not bring",
-            where="data.layout",
-            expected="a layout that brings them",
-            remedy="run 'i2i plugins' to see the layouts",
-        )

@@ -1,6 +1,7 @@
 """Files to tensors and back: the only place that knows 0..255, formats, profiles and EXIF."""
 
 from i2i.imaging.alpha import fill_hidden, on_white, rgb8
+from i2i.imaging.bicubic import shrink
 from i2i.imaging.decode import (
     MAX_PIXELS,
     decode,
@@ -50,6 +51,7 @@ __all__ = [
     "refusal",
     "rgb8",
     "scaled_density",
+    "shrink",
     "suffix_for_format",
     "to_tensor",
     "without_gps",

@@ -20,7 +20,7 @@ from i2i.losses.penalties import (
     r2,
     wgan_gp,
 )
-from i2i.losses.pixel import l1
+from i2i.losses.pixel import l1, l2
 
 __all__ = [
     "AdversarialGame",
@@ -35,6 +35,7 @@ __all__ = [
     "feature_matching",
     "game",
     "l1",
+    "l2",
     "lecam",
     "orthogonal",
     "r1",

@@ -78,7 +78,7 @@ class PerceptualOptions(BaseModel):
             except UsageError as error:
                 raise ValueError(f"{error.wrong}; expected {error.expected}") from error
         fields = type(self).model_fields
-        given = [name for name in fields if getattr(self, name) != fields[name].default]
+        given = [n for n in fields if n != "weight" and getattr(self, n) != fields[n].default]
         if given and self.weight == 0:
             raise ValueError(f"{', '.join(given)} without a weight has no effect; give a weight")
         return self

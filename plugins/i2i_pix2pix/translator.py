@@ -153,6 +153,11 @@ class Pix2Pix(Translator):
         multiple = 2**self.options.num_halvings
         return Fit(multiple=multiple, smallest=multiple, trained_size=self.trained_size)
 
+    @property
+    def compared(self) -> tuple[str, str]:
+        """The two roles, in the order of the direction."""
+        return ("a", "b") if self.options.direction == "a2b" else ("b", "a")
+
     def grow(self, stage: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Allocate the adversary's pool.
 
@@ -199,7 +204,7 @@ class Pix2Pix(Translator):
     def training_step(self, batch: Batch, now: Progress) -> Iterator[Update]:
         """Move the discriminator, then the generator (equation 4): the order of section 3.3."""
         options = self.options
-        source, target = (batch.images[role] for role in self._roles())
+        source, target = (batch.images[role] for role in self.compared)
         its_turn = now.every(options.game.discriminator_steps)
         with torch.set_grad_enabled(its_turn):
             made = self.generator(source, self._drop if options.dropout else None)
@@ -242,6 +247,3 @@ class Pix2Pix(Translator):
     def _drop(self, layer: int, x: Tensor) -> Tensor:
         options = self.options
         return F.dropout(x, options.dropout) if layer in options.dropout_layers else x
-
-    def _roles(self) -> tuple[str, str]:
-        return ("a", "b") if self.options.direction == "a2b" else ("b", "a")

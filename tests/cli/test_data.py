@@ -247,3 +247,61 @@ def test_files_with_both_roles_are_looked_at_as_two_pictures(tmp_path: Path) -> 
     shutil.rmtree(tmp_path / "train")
     done = run("check", str(tmp_path), "--layout", "side_by_side")
     assert done.output.count("there is no folder 'train'") == 1
+
+
+@pytest.fixture
+def partners(tmp_path: Path) -> Path:
+    for number in range(3):
+        picture(tmp_path / f"sr/HR/{number}.png", 402 + number, 301)
+        picture(tmp_path / f"sr/LR/{number}x4.png", 100 + (number + 2) // 4, 75)
+    return tmp_path / "sr"
+
+
+def test_low_resolution_that_training_would_make_is_shown(tmp_path: Path) -> None:
+    for number in range(3):
+        picture(tmp_path / f"photos/{number}.png", 162, 141 + number)
+    done = run("check", str(tmp_path / "photos"), "--layout", "high_resolution")
+    assert done.exit_code == 0, done.output
+    rows = [re.split(r" {2,}", line.strip())[:5] for line in done.output.splitlines()]
+    for split in ("train", "test"):
+        assert [".", "low", split, "3", "40x35"] in rows
+        assert [".", "high", split, "3", "160x140"] in rows
+    assert "3 pairs in train.\n3 pairs in test.\nReady to train.\n" in done.output
+
+
+def test_partners_of_low_resolution_are_ready(partners: Path) -> None:
+    done = run("check", str(partners), "--layout", "high_resolution")
+    assert done.exit_code == 0, done.output
+    assert "differ" not in done.output
+    assert "3 pairs in train." in done.output
+
+
+def test_partners_that_do_not_fit_are_listed_with_their_sizes(partners: Path) -> None:
+    picture(partners / "LR/0x4.png", 101, 75)
+    picture(partners / "LR/1x4.png", 30, 22)
+    picture(partners / "HR/1.png", 122, 91)
+    (partners / "LR/2x4.png").write_text("no picture")
+    done = run("check", str(partners), "--layout", "high_resolution")
+    assert done.exit_code == 1
+    assert (
+        "2 train pairs do not fit:\n"
+        "  HR/0.png, LR/0x4.png: low resolution has 101x75 pixels and not 100x75, which is high "
+        "resolution's 400x300 over 4\n"
+        "  HR/1.png, LR/1x4.png: its 120x88 pixels are fewer than the crop's 128\n" in done.output
+    )
+    assert "1 test pair does not fit:\n  HR/0.png, LR/0x4.png" in done.output
+    assert "LR/2x4.png: is not a picture" in done.output
+    assert "Not ready to train" in done.output
+
+
+def test_test_pictures_that_do_not_fit_do_not_keep_anyone_from_training(tmp_path: Path) -> None:
+    picture(tmp_path / "train/1.png", 160, 140)
+    picture(tmp_path / "test/1.png", 50, 50)  # smaller than a crop, as previews may be
+    done = run("check", str(tmp_path), "--layout", "high_resolution")
+    assert done.exit_code == 0, done.output
+    assert "fit" not in done.output
+    picture(tmp_path / "train/2.png", 127, 140)
+    done = run("check", str(tmp_path), "--layout", "high_resolution")
+    assert done.exit_code == 1
+    wrong = "its 124x140 pixels are fewer than the crop's 128"
+    assert f"1 train pair does not fit:\n  train/2.png: {wrong}\n" in done.output

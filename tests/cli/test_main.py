@@ -132,7 +132,7 @@ def test_an_unknown_command_suggests_the_nearest(i2i):
 
 
 def test_an_unknown_command_that_is_near_to_none_lists_them(i2i):
-    assert "choose one of translate, train, recipes" in i2i("zzz").stderr
+    assert "choose one of translate, train, evaluate, recipes" in i2i("zzz").stderr
 
 
 @pytest.mark.parametrize(("kind", "status"), [(DataError, 1), (UsageError, 2)])

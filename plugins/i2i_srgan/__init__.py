@@ -1,0 +1,1 @@
+"""SRGAN (arXiv:1609.04802) and what followed it: super-resolution."""
