@@ -1,18 +1,20 @@
 """Put a judged snapshot of a run into the place that a recipe's [weights] names.
 
 ``python tools/ship.py SNAPSHOT RECIPE.toml TABLE.json [TABLE.json ...]``: the header takes over the
-recipe's [translate] and licence and the rows of the judge's tables that are about this snapshot. A
-file that is there is replaced only by one that is at least as good in the measure that decides: the
-first table says which that is (``deciding``) and whether ``higher`` or ``lower`` is better
-(``better``).
+recipe's [translate] and licence, and what the tables say of this snapshot: a judge's rows of its
+name, or the scores of an 'i2i evaluate --report'. A file that is there is replaced only by one that
+is at least as good in the measure that decides: the first score of a report, or ``deciding`` of a
+judge's table, where ``higher`` or ``lower`` is better (``better``).
 """
 
 import argparse
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from i2i.metrics import Score, better_than
 from i2i.model_file import load_model, read_header, save_model
 from i2i.plugins import load_plugins
 from i2i.recipe import load_recipe
@@ -30,7 +32,7 @@ def main() -> None:
     if recipe.weights is None or recipe.weights.file is None:
         parser.error(f"{given.recipe} has no file in [weights]")
     target = given.recipe.parent / recipe.weights.file
-    metrics = [row for table in given.tables for row in measured(table, given.snapshot.name)]
+    metrics = [row for table in given.tables for row in measured(table, given.snapshot)]
     if not metrics:
         parser.error(f"no table has a row for {given.snapshot.name}")
     if target.exists() and (reason := worse(metrics[0], read_header(target).metrics)):
@@ -54,6 +56,11 @@ def worse(now: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
     """
     if not before:
         return ""
+    if "value" in now and "value" in before[0]:
+        ours, theirs = Score.from_dict(now), Score.from_dict(before[0])
+        if better_than(theirs, ours):
+            return f"its {theirs.name} on {theirs.data} is {theirs.value}, this one's {ours.value}"
+        return ""
     if "deciding" not in now:
         return "the table does not say which measure decides, judge it again"
     for key in ("protocol", "data", "direction"):
@@ -67,11 +74,17 @@ def worse(now: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
     return f"it has a {name} of {values[1]}, this one {values[0]}, and {now['better']} is better"
 
 
-def measured(table: Path, name: str) -> list[Mapping[str, Any]]:
-    """Return the rows of the judge's table that are about one model, each with its protocol."""
+def measured(table: Path, snapshot: Path) -> list[Mapping[str, Any]]:
+    """Return what a table says of a model: a judge's rows with their protocol, or scores.
+
+    A report of another model has none.
+    """
     content = json.loads(table.read_text(encoding="utf-8"))
+    if "scores" in content:
+        same = content["model"]["sha256"] == hashlib.sha256(snapshot.read_bytes()).hexdigest()
+        return content["scores"]["model"] if same else []
     common = {key: value for key, value in content.items() if key != "rows"}
-    return [common | row for row in content["rows"] if row["name"] == name]
+    return [common | row for row in content["rows"] if row["name"] == snapshot.name]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The judge of paired translation, and the tool that ships what was judged."""
 
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from torch import Tensor
 from i2i import model_file
 from i2i.data.paired import Paired, SideBySide
 from i2i.losses.lpips import FeatureDistance
+from i2i.metrics import Score
 from i2i.plugins import load_plugins
 from i2i.translator import Translator
 from i2i.types import Fit, Inputs
@@ -364,3 +366,30 @@ def test_measures_that_do_not_compare_replace_nothing(key: str) -> None:
     assert not ship.worse(now | {"l1": 0.1}, [before])
     other = {name: value for name, value in now.items() if name != key} | {"l1": 0.1}
     assert key in ship.worse(other, [before]) or "decides" in ship.worse(other, [before])
+
+
+def report_on(path: Path, value: float) -> dict[str, object]:
+    score = Score("psnr_y", value, "as papers do", "Set5 (test)", "pixels", 5, "higher", "dB")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"model": {"sha256": sha256}, "scores": {"model": [score.to_dict()]}}
+
+
+def test_a_report_ships_with_the_model_that_it_is_about(
+    snapshot: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("snapshot.safetensors", "recipe.toml", "report.json")
+    path, recipe, report = (snapshot / name for name in names)
+    monkeypatch.setattr("sys.argv", ["ship.py", *map(str, (path, recipe, report))])
+    shipped = snapshot / "shipped.safetensors"
+    for value in (31.0, 31.5):
+        report.write_text(json.dumps(report_on(path, value)))
+        ship.main()
+        assert [each["value"] for each in model_file.read_header(shipped).metrics] == [value]
+    report.write_text(json.dumps(report_on(path, 31.4)))
+    with pytest.raises(SystemExit):
+        ship.main()
+    assert "psnr_y on Set5 (test) is 31.5, this one's 31.4" in capsys.readouterr().err
+    report.write_text(json.dumps(report_on(shipped, 32.0)))
+    with pytest.raises(SystemExit):
+        ship.main()
+    assert "no table has a row" in capsys.readouterr().err
