@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from i2i.types import Batch, Inputs, derive_seed
+from i2i.types import Batch, Fit, Inputs, derive_seed
 
 
 def make_batch(
@@ -33,3 +33,15 @@ def make_batch(
     }
     keys = [derive_seed(seed, "sample", index) for index in range(batch_size)]
     return Batch(images, torch.tensor(keys), labels)
+
+
+def shapes_for(inputs: Inputs, fit: Fit, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """Return a (C, H, W) for each role: the first is of ``size``, the others ``fit.scale`` times.
+
+    That is, where a family enlarges, its first role is what it enlarges.
+    """
+    shapes = {}
+    for place, role in enumerate(inputs.images):
+        scale = fit.scale if place else 1
+        shapes[role] = (fit.channels_in, *(scale * side for side in size))
+    return shapes

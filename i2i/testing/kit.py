@@ -30,8 +30,9 @@ def check_translator(
     """Check every rule of ``i2i.translator`` on made pictures; raises PluginError for a broken one.
 
     Choose small ``options``: some forty steps of every stage are played on the CPU. ``make(seed)``
-    returns the batches, for instance by ``make_batch``, where a family's roles have different
-    sizes or its labels more than two classes; all its batches have the same shapes.
+    returns the batches, for instance by ``make_batch``, where a family's roles have other sizes
+    than its first one times ``fit.scale``, or its labels more than two classes; all its batches
+    have the same shapes.
     """
     with sheltered():
         subject = _subject(family, options, make)

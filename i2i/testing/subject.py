@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from i2i.errors import PluginError
 from i2i.model_file import build
-from i2i.testing.batches import make_batch
+from i2i.testing.batches import make_batch, shapes_for
 from i2i.translator import Translator
 from i2i.types import Batch, Fit
 
@@ -55,8 +55,7 @@ def valid_options(
 
 def batches(family: type[Translator], fit: Fit) -> Callable[[int], Batch]:
     """Return how to make batches that fit, where the author does not say."""
-    shape = (fit.channels_in, *_example_size(fit))
-    shapes = dict.fromkeys(family.inputs.images, shape)
+    shapes = shapes_for(family.inputs, fit, _example_size(fit))
     return lambda seed: make_batch(family.inputs, shapes=shapes, seed=seed)
 
 

@@ -13,11 +13,19 @@ from i2i import Batch, Progress, Translator, load_plugins
 from i2i.adversary import Adversary
 from i2i.model_file import build, grow
 from i2i.testing import make_batch
+from i2i.testing.batches import shapes_for
 from i2i.types import derive_seed
 from tests.contract.plain import Plain
+from tests.contract.plain_srgan import PlainUNet, PlainVGG
 
-GAME = {"form": "non_saturating", "discriminator_weight": 1.0, "pool_size": 0}
-JUDGE = {"width": 4, "patch": 16, "norm": "instance"}
+GAME = {
+    "form": "non_saturating",
+    "adversarial_weight": 1.0,
+    "discriminator_weight": 1.0,
+    "pool_size": 0,
+}
+SHARED = {"width": 4, "patch": 16, "norm": "instance"}
+JUDGES = {"srgan": {"width": 4, "architecture": "unet"}}  # the others have the shared one
 ALONE: dict[str, dict[str, Any]] = {
     "cyclegan": {"width": 2, "num_blocks": 1, "cycle_weight": 0.0, "identity_weight": 0.0},
     "pix2pix": {
@@ -26,6 +34,11 @@ ALONE: dict[str, dict[str, Any]] = {
         "norm": "instance",
         "dropout": 0.0,
         "l1_weight": 0.0,
+    },
+    "srgan": {
+        "scale": 2,
+        "generator": {"architecture": "compact", "width": 2, "num_blocks": 1},
+        "perceptual": {"weight": 0.0},
     },
 }
 """Options that leave nothing but the game; dropout would draw from another generator."""
@@ -56,24 +69,44 @@ class Duel:
 
 
 def made(
-    name: str, changed: Mapping[str, Any] | None = None, *, size: int = 16, seed: int = 3
+    name: str,
+    changed: Mapping[str, Any] | None = None,
+    *,
+    size: int = 16,
+    seed: int = 3,
+    still: bool = True,
 ) -> Translator:
     """Build a family from one seed, with larger weights than at the start, so that errors show.
 
-    ``changed`` are options of the game, and those of the discriminator under "discriminator".
+    ``changed`` are options of the game, and those of the discriminator under "discriminator". What
+    srgan's discriminator divides its weights by moves on at every forward unless it is ``still``.
     """
     changed = dict(changed or {})
     options = {
         **ALONE[name],
-        "discriminator": JUDGE | changed.pop("discriminator", {}),
+        "discriminator": JUDGES.get(name, SHARED) | changed.pop("discriminator", {}),
         "game": GAME | changed,
     }
     family = load_plugins().family(name)
     translator = build(family, family.Options.model_validate(options), seed)
-    shapes = dict.fromkeys(family.inputs.images, (3, size, size))
-    grow(translator, "train", shapes, seed)
+    shapes = shapes_of(translator, size)
+    for stage in translator.stages:
+        grow(translator, stage, shapes, seed)
     nudge(translator, 0, 0.15)
-    return translator.train()
+    translator.train()
+    if name == "srgan" and still:
+        with torch.no_grad():
+            for _ in range(9):  # until it divides by the weights' norms
+                translator.adversary.network(torch.zeros(1, *shapes["high"]))
+            translator.adversary.network.network.last.weight *= 8  # or its slopes hardly matter
+        translator.adversary.network.eval()
+    return translator
+
+
+def shapes_of(translator: Translator, size: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of roles where discriminators see ``size`` pixels a side."""
+    fit = translator.fit
+    return shapes_for(translator.inputs, fit, (size // fit.scale, size // fit.scale))
 
 
 @torch.no_grad()
@@ -90,16 +123,16 @@ def plain_name(name: str) -> str:
 
 def make(translator: Translator, step: int = 0, size: int = 16) -> tuple[Batch, Progress]:
     """Return the batch of a step, two samples of its own, and where training stands."""
-    shapes = dict.fromkeys(translator.inputs.images, (3, size, size))
+    shapes = shapes_of(translator, size)
     batch = make_batch(translator.inputs, batch_size=2, shapes=shapes, seed=step)
-    return batch, Progress(5, "train", step, 2 * step)
+    return batch, Progress(5, translator.stages[-1], step, 2 * step)
 
 
 def play(translator: Translator, batch: Batch, now: Progress) -> tuple[Gradients, dict[str, float]]:
     """Advance one step without moving anything; return gradients and all values by name."""
     gradients: Gradients = {}
     values: dict[str, float] = {}
-    owners = {name: [*each] for name, each in translator.players("train").items()}
+    owners = {name: [*each] for name, each in translator.players(now.stage).items()}
     names = {parameter: name for name, parameter in translator.named_parameters()}
     for update in translator.training_step(batch, now):
         (player,) = update.players
@@ -118,37 +151,47 @@ def duels(
     translator: Translator, batch: Batch, now: Progress, past: Sequence[Sequence[Duel]] = ()
 ) -> list[Duel]:
     """Return what the adversaries meet in a step, before it is played."""
-    options = translator.options.discriminator
-
-    def plain(adversary: Adversary) -> Plain:
-        weights = _leaves(adversary.network)
-        vectors = {
-            name.partition(".parametrizations")[0]: (
-                each.detach().double(),
-                adversary.network.state_dict()[f"{name[:-2]}_v"].double(),
-            )
-            for name, each in adversary.network.state_dict().items()
-            if name.endswith("._u")
-        }
-        blur = options.downsampling == "blur"
-        return Plain(weights, options.norm, options.patch, blur, vectors)
-
-    a, b = batch.images["a"].double(), batch.images["b"].double()
-    if translator.name == "cyclegan":
-        to_a, to_b = _leaves(translator.b2a), _leaves(translator.a2b)
-        fake_a, fake_b = _run(translator.b2a, to_a, b), _run(translator.a2b, to_b, a)
-        met = [
-            Duel("_a", plain(translator.judge_a), to_a, a, fake_a, batch, now),
-            Duel("_b", plain(translator.judge_b), to_b, b, fake_b, batch, now),
-        ]
-    else:
-        weights = _leaves(translator.generator)
-        fake = torch.cat([a, _run(translator.generator, weights, a)], 1)
-        real = torch.cat([a, b], 1)
-        met = [Duel("", plain(translator.adversary), weights, real, fake, batch, now)]
+    met = _met(translator, batch, now)
     return [
         replace(each, past=[earlier[index] for earlier in past]) for index, each in enumerate(met)
     ]
+
+
+def plain(adversary: Adversary, options: Any) -> Plain:
+    """Return an adversary's discriminator once more."""
+    weights = _leaves(adversary.network)
+    vectors = {
+        name.partition(".parametrizations")[0]: (
+            each.detach().double(),
+            adversary.network.state_dict()[f"{name[:-2]}_v"].double(),
+        )
+        for name, each in adversary.network.state_dict().items()
+        if name.endswith("._u")
+    }
+    is_still = not adversary.network.training
+    if hasattr(options, "architecture"):
+        kind = PlainVGG if options.architecture == "vgg" else PlainUNet
+        return kind(weights, vectors=vectors, is_still=is_still)
+    blur = options.downsampling == "blur"
+    return Plain(weights, options.norm, options.patch, blur, vectors, is_still)
+
+
+def _met(translator: Translator, batch: Batch, now: Progress) -> list[Duel]:
+    options = translator.options.discriminator
+    a, b = (image.double() for image in batch.images.values())
+    if translator.name == "cyclegan":
+        to_a, to_b = _leaves(translator.b2a), _leaves(translator.a2b)
+        fake_a, fake_b = _run(translator.b2a, to_a, b), _run(translator.a2b, to_b, a)
+        return [
+            Duel("_a", plain(translator.judge_a, options), to_a, a, fake_a, batch, now),
+            Duel("_b", plain(translator.judge_b, options), to_b, b, fake_b, batch, now),
+        ]
+    weights, judge = _leaves(translator.generator), plain(translator.adversary, options)
+    if translator.name == "srgan":
+        fake = 2 * _run(translator.generator, weights, a / 2 + 0.5) - 1
+        return [Duel("", judge, weights, b, fake, batch, now)]
+    fake = torch.cat([a, _run(translator.generator, weights, a)], 1)
+    return [Duel("", judge, weights, torch.cat([a, b], 1), fake, batch, now)]
 
 
 def lead(translator: Translator, num_steps: int, size: int = 16) -> list[list[Duel]]:

@@ -21,7 +21,8 @@ class Plain:
     """A patch discriminator that is nothing but its weights; ``forward`` in the order of calls.
 
     ``norm`` normalises over pictures ("batch"), or a picture ("instance"). Spectral normalisation
-    keeps its vectors in ``vectors``, which a call moves on, as one power iteration does.
+    keeps its vectors in ``vectors``, which a call moves on, as one power iteration does, unless
+    it ``is_still``.
     """
 
     weights: Weights
@@ -29,6 +30,7 @@ class Plain:
     patch: int = 16
     blur: bool = False
     vectors: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    is_still: bool = False
 
     @property
     def depth(self) -> int:
@@ -94,12 +96,13 @@ class Plain:
         weight = self.weights[f"{name}.parametrizations.weight.original"]
         matrix = weight.flatten(1)
         u, v = self.vectors[name]
-        with torch.no_grad():
-            u = matrix @ v
-            u = u / u.norm()
-            v = matrix.T @ u
-            v = v / v.norm()
-        self.vectors[name] = u, v
+        if not self.is_still:
+            with torch.no_grad():
+                u = matrix @ v
+                u = u / u.norm()
+                v = matrix.T @ u
+                v = v / v.norm()
+            self.vectors[name] = u, v
         return weight / (u @ matrix @ v)
 
     def _attended(self, prefix: str, x: Tensor) -> Tensor:

@@ -15,8 +15,11 @@ import torch
 from pydantic import BaseModel
 
 from i2i import I2IError, Translator, load_plugins
+from i2i.augment.degradation import KernelShapes
+from i2i.model_file import build
 from i2i.nn import backbones
 from i2i.testing import make_batch
+from i2i.testing.batches import shapes_for
 from i2i.testing.course import Course
 from i2i.testing.subject import SEED, Subject, sheltered
 
@@ -51,6 +54,10 @@ SHARED = {
     "discriminator.self_attention": Knob(True, {"discriminator.patch": 70}, side=24),
     "discriminator.downsampling": Knob("blur"),
     "discriminator.num_scales": Knob(2),
+}
+"""The leaves of the shared discriminator, for every family that has one."""
+
+GAME = {
     "game.form": Knob("minimax"),
     "game.real_label": Knob(0.9),
     "game.adversarial_weight": Knob(2.0),
@@ -76,13 +83,64 @@ SHARED = {
     "game.augment.limit": Knob(0.1, ADAPTING),
     "game.augment.probability": Knob(0.5, {**ADAPTIVE, "game.augment.probability": 0.2}),
 }
-"""The leaves of the shared tables, for every family that has them."""
+"""The leaves of the shared game, for every family that plays it."""
 
 PERCEIVING = {"perceptual.weight": 1.0, "perceptual.layers": ["relu1"]}
+PERCEPTUAL = {
+    "perceptual.weight": Knob(2.0, PERCEIVING),
+    "perceptual.backbone": Knob("squeezenet1_1", PERCEIVING),
+    "perceptual.layers": Knob(["relu1", "fire2"], PERCEIVING),
+    "perceptual.distance": Knob("l2", PERCEIVING),
+    "perceptual.feature_scale": Knob(2.0, PERCEIVING),
+}
+SEEING = PERCEIVING | {"perceptual.backbone": "squeezenet", "perceptual.distance": "l1"}
+
+
+def degraded(order: str) -> dict[str, Knob]:
+    """Return the leaves of one of the two rounds of degradation."""
+    here = f"degradation.{order}"
+    only_sinc = {f"{here}.blur": 1.0, f"{here}.sinc": 0.5}
+    shapes = {
+        f"{here}.shapes.{name}": Knob(0.0 if name == "isotropic" else 9.0, {f"{here}.blur": 1.0})
+        for name in KernelShapes.model_fields
+    }
+    return shapes | {
+        f"{here}.blur": Knob(0.0),
+        f"{here}.sinc": Knob(0.9, only_sinc),
+        f"{here}.kernel_size": Knob((3, 3)),
+        f"{here}.sigma": Knob((0.5, 0.6)),
+        f"{here}.generalized": Knob((0.6, 0.7), {f"{here}.shapes.generalized_isotropic": 9.0}),
+        f"{here}.plateau": Knob((1.5, 1.6), {f"{here}.shapes.plateau_isotropic": 9.0}),
+        f"{here}.enlarge": Knob(0.0, {f"{here}.reduce": 0.0, f"{here}.enlarge": 1.0}),
+        f"{here}.enlarge_to": Knob(2.0, {f"{here}.reduce": 0.0, f"{here}.enlarge": 1.0}),
+        f"{here}.reduce": Knob(0.1),
+        f"{here}.reduce_to": Knob(0.8),
+        f"{here}.noise": Knob(0.0),
+        f"{here}.gaussian": Knob(0.9),
+        f"{here}.grey": Knob(0.9),
+        f"{here}.gaussian_sigma": Knob((2.0, 3.0)),
+        f"{here}.poisson_scale": Knob((0.1, 0.2)),
+        f"{here}.jpeg": Knob(0.1),
+        f"{here}.quality": Knob((10, 11)),
+    }
+
+
+DEGRADATION = {
+    "degradation.order": Knob(1),
+    **degraded("first"),
+    **degraded("second"),
+    "degradation.interpolations": Knob(["area"]),
+    "degradation.final_sinc": Knob(0.1),
+    "degradation.final_kernel_size": Knob((3, 3)),
+}
+
+BY_DEFAULT = {"pixel_weight": 0.0, "perceptual.weight": 1.0, "discriminator.width": 64}
+"""What a model without the stage adversarial may say of it."""
 
 FAMILIES: dict[str, dict[str, Knob]] = {
     "cyclegan": {
         **SHARED,
+        **GAME,
         "width": Knob(3),
         "num_blocks": Knob(2),
         "widths": Knob((4, 8, 5, 4, 2)),
@@ -99,6 +157,7 @@ FAMILIES: dict[str, dict[str, Knob]] = {
     },
     "pix2pix": {
         **SHARED,
+        **GAME,
         "direction": Knob("b2a"),
         "width": Knob(3),
         "widest": Knob(2),
@@ -110,11 +169,31 @@ FAMILIES: dict[str, dict[str, Knob]] = {
         "upsampling": Knob("resize"),
         "self_attention": Knob(True, {"num_halvings": 4}, side=32),
         "l1_weight": Knob(10.0),
-        "perceptual.weight": Knob(2.0, PERCEIVING),
-        "perceptual.backbone": Knob("squeezenet1_1", PERCEIVING),
-        "perceptual.layers": Knob(["relu1", "fire2"], PERCEIVING),
-        "perceptual.distance": Knob("l2", PERCEIVING),
-        "perceptual.feature_scale": Knob(2.0, PERCEIVING),
+        **PERCEPTUAL,
+    },
+    "srgan": {
+        **GAME,
+        "scale": Knob(4),
+        "generator.architecture": Knob("compact"),
+        "generator.width": Knob(3),
+        "generator.num_blocks": Knob(2),
+        "generator.norm": Knob("none"),
+        "generator.closing": Knob("prelu"),
+        "generator.bounded": Knob(True),
+        "generator.growth": Knob(3, {"generator.architecture": "rrdb", "generator.growth": 2}),
+        "generator.unshuffle": Knob(2, {"generator.architecture": "rrdb"}),
+        "generator.body": Knob("residual", {"generator.architecture": "compact"}),
+        "generator.activation": Knob("relu", {"generator.architecture": "compact"}),
+        **{
+            leaf: Knob(knob.value, {"degradation.order": 2, **knob.beside})
+            for leaf, knob in DEGRADATION.items()
+        },
+        "pixel_loss": Knob("l1"),
+        "adversarial": Knob(False, BY_DEFAULT),
+        "pixel_weight": Knob(1.0),
+        **{leaf: Knob(knob.value, knob.beside | SEEING) for leaf, knob in PERCEPTUAL.items()},
+        "discriminator.architecture": Knob("unet"),
+        "discriminator.width": Knob(3),
     },
 }
 
@@ -132,12 +211,21 @@ SMALL: dict[str, dict[str, Any]] = {
         "discriminator.width": 2,
         "discriminator.patch": 16,
     },
+    "srgan": {
+        "scale": 2,
+        "generator.width": 2,
+        "generator.num_blocks": 1,
+        "discriminator.width": 2,
+        "perceptual.weight": 0.0,
+        "pixel_weight": 0.1,
+    },
 }
 """What every course begins with, small and fast."""
 
 REQUESTS: dict[str, dict[str, Knob]] = {
     "cyclegan": {"direction": Knob("b2a")},
     "pix2pix": {"seed": Knob(7), "deterministic": Knob(True)},
+    "srgan": {"strength": Knob(0.5)},
 }
 
 INSTALLED = load_plugins()
@@ -205,23 +293,35 @@ class Outcome:
 
 def course(family: str, options: BaseModel, side: int = 16) -> Outcome:
     """Play some steps from one seed."""
-    cls = INSTALLED.family(family)
-    shapes = dict.fromkeys(cls.inputs.images, (3, side, side))
-    subject = Subject(cls, options, lambda seed: make_batch(cls.inputs, shapes=shapes, seed=seed))
-    with sheltered():
-        played = Course(subject)
-        (stage,) = played.translator.stages
-        try:
-            played.grow(stage)
-            played.enter(stage)
-            drawn = played.state()
-            for index in range(NUM_STEPS):
-                played.step(index, subject.make(index))
-        except I2IError as error:
-            return Outcome(refused=str(error))
-    parameters = {name: each.detach() for name, each in played.translator.named_parameters()}
+    try:
+        translator, drawn = played(subject_of(family, options, side))
+    except I2IError as error:
+        return Outcome(refused=str(error))
+    owned = {n: each for n, each in translator.named_parameters() if each.requires_grad}
+    parameters = {name: each.detach() for name, each in owned.items()}
     idle = {name for name, each in parameters.items() if torch.equal(each, drawn[name])}
     return Outcome(parameters, frozenset(idle))
+
+
+def played(subject: Subject) -> tuple[Translator, dict[str, torch.Tensor]]:
+    """Play some steps of every stage; return the family, and each weight as it was drawn."""
+    drawn: dict[str, torch.Tensor] = {}
+    with sheltered():
+        course = Course(subject)
+        for stage in course.translator.stages:
+            course.grow(stage)
+            course.enter(stage)
+            drawn = course.state() | drawn
+            for index in range(NUM_STEPS):
+                course.step(index, subject.make(index))
+    return course.translator, drawn
+
+
+def subject_of(family: str, options: BaseModel, side: int) -> Subject:
+    """Return a family that is shown pictures of this side."""
+    cls = INSTALLED.family(family)
+    shapes = shapes_for(cls.inputs, build(cls, options, SEED).fit, (side, side))
+    return Subject(cls, options, lambda seed: make_batch(cls.inputs, shapes=shapes, seed=seed))
 
 
 @cache
@@ -285,22 +385,10 @@ def test_course_from_one_seed_is_the_same_every_time():
         assert not course(family, options).differs(course(family, options))
 
 
-def trained(family: str) -> Translator:
-    cls = INSTALLED.family(family)
-    options = options_of(family, SMALL[family])
-    subject = Subject(cls, options, lambda seed: make_batch(cls.inputs, seed=seed))
-    with sheltered():
-        played = Course(subject)
-        played.grow("train")
-        played.enter("train")
-        for index in range(NUM_STEPS):
-            played.step(index, subject.make(index))
-    return played.translator.eval()
-
-
 @pytest.mark.parametrize("family", sorted(REQUESTS))
 def test_request_changes_what_is_translated(family):
-    translator = trained(family)
+    translator, _ = played(subject_of(family, options_of(family, SMALL[family]), 32))
+    translator.eval()
     images = make_batch(translator.inputs, seed=SEED).images[translator.inputs.images[0]]
     with torch.no_grad():
         usual = translator.translate(images, translator.Request())

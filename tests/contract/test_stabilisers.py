@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from i2i.nn import DiscriminatorOptions
+from i2i_srgan.options import JudgeOptions
 from tests.contract.duels import (
     ALONE,
     Duel,
@@ -29,6 +30,7 @@ from tests.contract.duels import (
 from tests.contract.plain import FOOLS, JUDGES, zero_centred
 
 FAMILIES = sorted(ALONE)
+PATCHES = [name for name in FAMILIES if name != "srgan"]  # whose discriminator is the shared one
 NETWORKS: dict[str, tuple[dict[str, Any], int]] = {
     "spectral_norm": ({"spectral_norm": True, "norm": "none"}, 16),
     "spectral_norm beside a normalisation": ({"spectral_norm": True}, 16),
@@ -60,6 +62,16 @@ NETWORKS: dict[str, tuple[dict[str, Any], int]] = {
 }
 """What is switched, and the side of pictures that it can judge."""
 
+OWN: dict[str, tuple[dict[str, Any], int]] = {
+    "unet": ({"architecture": "unet"}, 16),
+    "unet, wider": ({"architecture": "unet", "width": 5}, 24),
+    "vgg": ({"architecture": "vgg"}, 32),
+    "vgg, wider": ({"architecture": "vgg", "width": 5}, 32),
+}
+"""The same of srgan's."""
+
+ROWS = [(family, row) for family in PATCHES for row in NETWORKS] + [("srgan", row) for row in OWN]
+
 
 def total(each: list[Tensor]) -> Tensor:
     return torch.stack(each).sum()
@@ -78,26 +90,26 @@ def fooling(duel: Duel) -> Tensor:
 def found_and_expected(
     family: str, changed: Mapping[str, Any], size: int
 ) -> tuple[Gradients, Gradients]:
-    translator = made(family, changed, size=size)
+    translator = made(family, changed, size=size, still=False)
     batch, now = make(translator, size=size)
     met = duels(translator, batch, now)
     found, _ = play(translator, batch, now)
     return found, gradients_of(translator, met, judging, fooling)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("row", NETWORKS)
+@pytest.mark.parametrize(("family", "row"), ROWS)
 def test_gradients_are_those_of_the_network_that_is_asked_for(family, row):
-    changed, size = NETWORKS[row]
+    changed, size = (OWN if family == "srgan" else NETWORKS)[row]
     on, expected = found_and_expected(family, {"discriminator": changed}, size)
-    off, _ = found_and_expected(family, {"discriminator": {"patch": 16}}, size)
+    other = {"width": 3} if family == "srgan" else {"patch": 16}
+    off, _ = found_and_expected(family, {"discriminator": other}, size)
     assert_equal(on, expected)
     # the generator is the same on and off: its gradients can be told apart
     player = next(name for name in on if name.startswith("generator"))
     assert norm(less({player: on[player]}, off)[player]) > 0.05 * norm(off[player])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PATCHES)
 def test_penalty_is_taken_through_spectral_normalisation(family):
     """One picture's slope does not depend on the others without a normalisation over them."""
     network = {"spectral_norm": True, "norm": "none"}
@@ -119,7 +131,7 @@ def test_penalty_is_taken_through_spectral_normalisation(family):
     assert norm(less(on, off)[player]) > 0.1 * norm(off[player])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PATCHES)
 def test_attention_begins_as_nothing_and_learns_at_once(family):
     changed = {"patch": 70, "width": 2}
     off = made(family, {"discriminator": changed}, size=24)
@@ -145,6 +157,8 @@ def test_attention_begins_as_nothing_and_learns_at_once(family):
 def test_every_key_of_the_discriminator_has_a_row():
     switched = {key for changed, _ in NETWORKS.values() for key in changed}
     assert switched == set(DiscriminatorOptions.model_fields)
+    switched = {key for changed, _ in OWN.values() for key in changed}
+    assert switched == set(JudgeOptions.model_fields)
 
 
 # What is shown: augmented by hand, one picture after another, with the draws of the step

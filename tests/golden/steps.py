@@ -15,18 +15,26 @@ from i2i.engine.optim import PlayerOptimizer
 from i2i.model_file import build, grow
 from i2i.recipe import Player
 from i2i.testing import make_batch
+from i2i.testing.batches import shapes_for
 
 
 def make_game(family: type[Translator], options: BaseModel, side: int, rate: float) -> Game:
+    """Begin the first stage on pictures of this side."""
     translator = build(family, options, seed=0)
-    grow(translator, "train", dict.fromkeys("ab", (3, side, side)), seed=0)
+    return begin(translator, translator.stages[0], side, rate)
+
+
+def begin(translator: Translator, stage: str, side: int, rate: float) -> Game:
+    """Begin a stage."""
+    shapes = shapes_for(translator.inputs, translator.fit, (side, side))
+    grow(translator, stage, shapes, seed=0)
     translator.train()
     player = Player(learning_rate=rate)
     return Game(
         translator,
         {
             name: PlayerOptimizer(name, parameters, player, 10_000)
-            for name, parameters in translator.players("train").items()
+            for name, parameters in translator.players(stage).items()
         },
         precision=torch.float32,
         num_micro_batches=1,
@@ -34,8 +42,8 @@ def make_game(family: type[Translator], options: BaseModel, side: int, rate: flo
     )
 
 
-def play(game: Game, batch: Batch, step: int) -> dict[str, float]:
-    now = Progress(0, "train", step, step * len(batch))
+def play(game: Game, batch: Batch, step: int, stage: str = "train") -> dict[str, float]:
+    now = Progress(0, stage, step, step * len(batch))
     with torch.random.fork_rng(devices=[]):
         played = game.play(batch, now)
     values = {name: float(value) for name, value in (played.terms | played.measured).items()}
@@ -43,13 +51,18 @@ def play(game: Game, batch: Batch, step: int) -> dict[str, float]:
     return values
 
 
-def ten_steps(family: type[Translator], options: BaseModel) -> list[dict[str, float]]:
-    game = make_game(family, options, 32, 2e-4)
-    shapes = dict.fromkeys("ab", (3, 32, 32))
-    return [
-        play(game, make_batch(family.inputs, batch_size=2, shapes=shapes, seed=step), step)
-        for step in range(10)
-    ]
+def ten_steps(
+    family: type[Translator], options: BaseModel, side: int = 32
+) -> list[dict[str, float]]:
+    """Play ten steps of every stage."""
+    translator, steps = build(family, options, seed=0), []
+    for stage in translator.stages:
+        game = begin(translator, stage, side, 2e-4)
+        shapes = shapes_for(translator.inputs, translator.fit, (side, side))
+        for step in range(10):
+            batch = make_batch(family.inputs, batch_size=2, shapes=shapes, seed=step)
+            steps.append(play(game, batch, step, stage))
+    return steps
 
 
 def check_golden(steps: Sequence[Mapping[str, float]], kept: Path) -> None:
