@@ -245,8 +245,8 @@ def _choose(
     own = [each for each in fitting if each.part.split(".")[-1] in preferred[each.importer]]
     if len(own) == 1:
         others = sorted({each.part for each in fitting} - {own[0].part})
-        note = f"{own[0].part} is taken, as its program does; --part {others[0]} for the other"
-        return own[0], (note,)
+        taken = f"{own[0].part} is taken, as its program does"
+        return own[0], tuple(f"{taken}; --part {other} for the other" for other in others[:1])
     if fitting:
         raise _ambiguous(path, fitting)
     if not attempts:

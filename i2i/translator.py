@@ -91,6 +91,9 @@ class Translator(nn.Module, ABC):
     def after_step(self, now: Progress, measured: Mapping[str, float]) -> None:
         """Change state that follows from the step's terms and measurements (by name), if any."""
 
+    def check_request(self, request: Any) -> None:
+        """Raise UsageError for a request that these weights cannot answer, before any work."""
+
     @abstractmethod
     def translate(self, images: Tensor, request: Any) -> Tensor:
         """Translate (N, C, H, W) float32 in [-1, 1] to (N, C', H * scale, W * scale) in [-1, 1].

@@ -69,8 +69,9 @@ def choose(
         model = load_model(weights, plugins)
         defaults = recipe.translate
         base = recipe.request.model_dump(mode="json")
-    schema = type(model.translator).Request
-    return Chosen(model, defaults, _request(schema, base, overrides), files, name)
+    request = _request(type(model.translator).Request, base, overrides)
+    model.translator.check_request(request)
+    return Chosen(model, defaults, request, files, name)
 
 
 def _request(

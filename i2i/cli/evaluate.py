@@ -1,7 +1,8 @@
 """``i2i evaluate``: measure a trained model on pictures whose translations are known."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -171,7 +172,7 @@ def _tell(
         _print_table(_title(arguments), chosen, metrics, evaluation)
     where = f"{printable(arguments.data)} ({arguments.split}, layout {folder.layout})"
     number = f"all {count}" if measured == count else f"only {measured} of {count}"
-    click.echo(f"over {number} pictures of {where}")
+    click.echo(f"over {number} pictures of {where}{_origin(folder)}")
     if folder.found.num_alone:
         click.echo(f"{folder.found.num_alone} pictures without a partner are left out")
     click.echo(f"model {_title(arguments)}, sha256 {chosen.model.sha256[:12]}{_how(settings)}")
@@ -322,6 +323,22 @@ def _title(arguments: _Arguments) -> str:
     from i2i.imaging import printable
 
     return printable(arguments.model.name if arguments.model else Path(str(arguments.recipe)).stem)
+
+
+def _origin(folder: "Folder") -> str:
+    """Return which folders the pairs come from: low resolution may be made or given."""
+    from i2i.imaging import printable
+
+    def of(paths: Iterable[Path]) -> str:
+        common = Path(os.path.commonpath([path.resolve().parent for path in paths]))
+        root = folder.root.resolve()
+        return printable(common.relative_to(root) if common.is_relative_to(root) else common)
+
+    pairs = folder.found.pairs
+    sources, targets = of(p.source.path for p in pairs), of(p.target.path for p in pairs)
+    if all(pair.source.path == pair.target.path for pair in pairs):
+        return f", sources and targets from the files in {targets}"
+    return f", sources from {sources}, targets from {targets}"
 
 
 def _how(settings: "Settings") -> str:

@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,17 @@ def prepared(part: PreparedPart, read: Callable[[Path], NDArray[np.uint8]]) -> P
         kept = part.prepare(read(part.path))
         _write(path, kept)
     return kept
+
+
+def check_room(parts: Iterable[tuple[PreparedPart, int]]) -> None:
+    """Raise DataError unless the disk has room for each part's bytes that are not kept yet."""
+    needed = sum(num_bytes for part, num_bytes in parts if not _home(part).is_file())
+    folder = cache_folder()
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise _unkept(f"they take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
 
 
 def _home(part: PreparedPart) -> Path:
@@ -72,8 +84,12 @@ def _write(path: Path, pixels: Pixels) -> None:
 
 
 def _full(error: OSError) -> DataError:
+    return _unkept(error.strerror or str(error))
+
+
+def _unkept(reason: str) -> DataError:
     return DataError(
-        f"decoded pictures cannot be kept ({error.strerror or error})",
+        f"decoded pictures cannot be kept ({reason})",
         where=str(cache_folder() / "pixels"),
         expected="a folder that can be written, with room for every picture of the data folder",
         remedy="make room, name another folder with I2I_CACHE, or set data.options.cache = false",

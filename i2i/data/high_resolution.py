@@ -1,13 +1,15 @@
 """The layout for super-resolution: pictures, and the low resolution that is made from them."""
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from i2i.data.cache import check_room
 from i2i.data.folders import find_pictures, list_folder
 from i2i.data.layouts import Layout, Orders, Pairing, Part, PreparedPart, Sample, Split
 from i2i.data.pairing import by_name, check_pairs, pair_names, refusal
@@ -16,6 +18,7 @@ from i2i.imaging import Pixels, has_picture_suffix, picture_size, shrink
 from i2i.types import Inputs, derive_seed
 
 _DRAWS = 2**63  # derive_seed is below
+_MARK = re.compile(r"x\d$")  # of a scale, behind the name of a picture
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -132,11 +135,19 @@ class HighResolution(Layout):
         self._pairs = cast("tuple[Mapping[str, ShrunkPart], ...]", pairing.pairs)
         self._orders = Orders()
         _check_sizes(self._pairs, options, split)
+        if split == "train" and options.cache:
+            check_room(_kept_bytes(self._pairs))
 
     @property
     def pairs(self) -> tuple[Mapping[str, ShrunkPart], ...]:
         """Both roles' whole pictures, ordered by the path of high resolution."""
         return self._pairs
+
+    @classmethod
+    def defaults(cls, scale: int) -> Mapping[str, Any]:
+        """Return the scale, and the nearest crop that it divides."""
+        crop: int = HighResolutionOptions.model_fields["crop"].default
+        return {"scale": scale, "crop": crop // scale * scale}
 
     @classmethod
     def check(cls, options: Any, inputs: Inputs) -> None:
@@ -261,15 +272,20 @@ def _benchmark_low(root: Path, options: Any, split: Split) -> Path | None:
 
 
 def _is_of_scale(low: Path, high: Path, scale: int) -> bool:
-    """Whether the first pictures of both folders say so; what they do not say is found later."""
-    pairs = zip(find_pictures(low), find_pictures(high), strict=False)
-    for small, large in pairs:
-        try:
-            sizes = picture_size(small), picture_size(large)
-        except ImageError:
-            continue
-        return sizes[0] == _over(sizes[1], scale)
-    return True
+    """Whether the size of any picture and its partner says so; what none says is found later."""
+    large = by_name(high, map(Part, find_pictures(high)))
+    read = False
+    for name, parts in by_name(low, map(Part, find_pictures(low))).items():
+        partners = large.get(name) or large.get(_MARK.sub("", name), [])
+        for small, partner in zip(parts, partners, strict=False):
+            try:
+                sizes = picture_size(small.path), picture_size(partner.path)
+            except ImageError:
+                continue
+            if sizes[0] == _over(sizes[1], scale):
+                return True
+            read = True
+    return not read
 
 
 def _unmarked(
@@ -306,6 +322,17 @@ def _check_sizes(
             remedy="run 'i2i data check' to list every such pair, then correct the scale or the "
             f"files, or name in data.options.{split} a folder without partners",
         )
+
+
+def _kept_bytes(pairs: tuple[Mapping[str, ShrunkPart], ...]) -> Iterator[tuple[ShrunkPart, int]]:
+    """Yield every part with the bytes that its pixels take, by what the files' headers say."""
+    for pair in pairs:
+        for part in pair.values():
+            try:
+                width, height = _size(part)
+            except ImageError:
+                continue  # said better when it is decoded
+            yield part, 3 * width * height
 
 
 def _size(part: ShrunkPart) -> Size:

@@ -124,6 +124,14 @@ class Layout(ABC):
         self.check(options, inputs)
         self.root, self.options, self.inputs, self.split = root, options, inputs, split
 
+    @classmethod
+    def defaults(cls, scale: int) -> Mapping[str, Any]:
+        """Return what ``Options`` takes of pairs for a model that enlarges by ``scale``.
+
+        For 'i2i evaluate', where no recipe says more; empty where all is well as it is.
+        """
+        return {}
+
     @classmethod  # noqa: B027 - a layout may serve all families
     def check(cls, options: Any, inputs: Inputs) -> None:
         """Raise RecipeError for options, or a family, that this layout cannot serve."""

@@ -17,6 +17,7 @@ from PIL import Image
 from i2i.engine.compute import Computer
 from i2i.engine.inference import begin, finish, is_out_of_memory, resolve_work_size
 from i2i.engine.job import check_family
+from i2i.engine.memory import available
 from i2i.engine.pairs import Pair
 from i2i.engine.records import Settings
 from i2i.engine.resample import Size
@@ -225,6 +226,15 @@ class _Bench:
                     f"its {size[1]}x{size[0]} pixels are too few for {metric.name}",
                     where=str(pair.target.path),
                     expected=f"at least {smallest} a side",
+                    remedy="leave it out, or choose other --metrics",
+                )
+            needed, free = size[0] * size[1] * metric.bytes_a_pixel, available()
+            if needed > free:
+                raise ImageError(
+                    f"measuring {metric.name} of {size[1]}x{size[0]} pixels needs about "
+                    f"{needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free",
+                    where=str(pair.target.path),
+                    expected="a picture that fits in memory",
                     remedy="leave it out, or choose other --metrics",
                 )
 

@@ -51,7 +51,7 @@ def open_folder(
 ) -> Folder:
     """Find the pairs of a data folder by a layout and its options.
 
-    Options None are the layout's own, for the model's scale where that is one of them. Without a
+    Options None are the layout's own defaults for the model's scale. Without a
     layout it is the only one that finds pairs; raises UsageError where none or several do, and
     as ``find_pairs`` does.
     """
@@ -150,9 +150,9 @@ def _only(root: Path, split: Split, translator: Translator, plugins: Plugins) ->
 
 
 def _defaults(plugins: Plugins, name: str, translator: Translator) -> Any:
-    options = plugins.layout(name).Options
-    raw = {"scale": translator.fit.scale} if "scale" in options.model_fields else {}
-    return validate(options, raw, f"the defaults of layout {name!r}")
+    layout = plugins.layout(name)
+    raw = layout.defaults(translator.fit.scale)
+    return validate(layout.Options, raw, f"the defaults of layout {name!r}")
 
 
 def _name(path: Path, root: Path) -> str:

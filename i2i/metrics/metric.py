@@ -39,6 +39,9 @@ class Metric(ABC):
     per_picture: ClassVar[bool] = True
     """Whether ``measure`` returns a number that says something of its picture alone."""
 
+    bytes_a_pixel: ClassVar[int] = 100
+    """The memory that ``measure`` takes for a pixel of the result, at most."""
+
     @abstractmethod
     def protocol(self, scale: int) -> str:
         """Say all that a value depends on: two values compare only where this text is the same.

@@ -243,11 +243,8 @@ class CycleGAN(Translator):
         self.judge_a.after_step(now, measured)
         self.judge_b.after_step(now, measured)
 
-    def translate(self, images: Tensor, request: CycleGANRequest) -> Tensor:
-        """Translate with the generator of the direction asked for.
-
-        Raises UsageError for one that the model has not.
-        """
+    def check_request(self, request: CycleGANRequest) -> None:
+        """Refuse a direction that the model has not."""
         if self.options.directions not in ("both", request.direction):
             raise UsageError(
                 f"the model translates {self.options.directions} only",
@@ -255,6 +252,13 @@ class CycleGAN(Translator):
                 expected=f"direction={self.options.directions}",
                 remedy=f"use --set direction={self.options.directions}, or another model",
             )
+
+    def translate(self, images: Tensor, request: CycleGANRequest) -> Tensor:
+        """Translate with the generator of the direction asked for.
+
+        Raises UsageError for one that the model has not.
+        """
+        self.check_request(request)
         generator = self.a2b if request.direction == "a2b" else self.b2a
         translated: Tensor = generator(images)
         return translated

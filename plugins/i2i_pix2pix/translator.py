@@ -225,20 +225,24 @@ class Pix2Pix(Translator):
         """Let the adversary follow."""
         self.adversary.after_step(now, measured)
 
-    def translate(self, images: Tensor, request: Pix2PixRequest) -> Tensor:
-        """Translate, each picture with its own statistics and noise unless asked otherwise."""
-        if request.deterministic:
-            quiet: Tensor = self.generator(images, None, True)
-            return quiet
-        options = self.options
-        drop = None
-        if request.seed and not options.dropout:
+    def check_request(self, request: Pix2PixRequest) -> None:
+        """Refuse a seed where there is no noise."""
+        if request.seed and not self.options.dropout:
             raise UsageError(
                 "the model has no noise, so a seed changes nothing",
                 where=f"seed={request.seed}",
                 expected="no seed for a model without dropout",
                 remedy="leave it out",
             )
+
+    def translate(self, images: Tensor, request: Pix2PixRequest) -> Tensor:
+        """Translate, each picture with its own statistics and noise unless asked otherwise."""
+        self.check_request(request)
+        if request.deterministic:
+            quiet: Tensor = self.generator(images, None, True)
+            return quiet
+        options = self.options
+        drop = None
         if options.dropout:
             drop = KeyedDropout(request.seed, images, options.dropout_layers, options.dropout)
         noisy: Tensor = self.generator(images, drop)

@@ -34,7 +34,7 @@ _USERS = {
 """The keys that not every architecture knows."""
 
 _MOST_HALO = 32
-"""Pixels; further away weights of trained networks reach, but change less than 1/255."""
+"""Places; further away weights of trained networks reach, but change less than 1/255."""
 
 
 class GeneratorOptions(BaseModel):
@@ -87,15 +87,17 @@ class GeneratorOptions(BaseModel):
 
     @property
     def halo(self) -> int:
-        """Pixels of the source around a tile that its result depends on."""
+        """Pixels of the source around a tile that its result depends on.
+
+        Layers count places of feature maps, which ``unshuffle`` makes larger than pixels.
+        """
         layers = {
             "srresnet": 2 * self.num_blocks + 8,
             "msrresnet": 2 * self.num_blocks + 3,
-            "rrdb": self.unshuffle * (15 * self.num_blocks + 4),
+            "rrdb": 15 * self.num_blocks + 4,
             "compact": 2 * self.num_blocks + 3 if self.body == "residual" else self.num_blocks + 2,
         }
-        halo = min(layers[self.architecture], _MOST_HALO)
-        return -(-halo // self.unshuffle) * self.unshuffle
+        return self.unshuffle * min(layers[self.architecture], _MOST_HALO)
 
 
 class JudgeOptions(BaseModel):

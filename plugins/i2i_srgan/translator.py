@@ -140,20 +140,26 @@ class SRGAN(Translator):
         if now.stage == ADVERSARIAL:
             self._adversary.after_step(now, measured)
 
-    def translate(self, images: Tensor, request: SRGANRequest) -> Tensor:
-        """Enlarge, by the network between the two stages' that is asked for.
-
-        Raises UsageError for a strength below 1 where there is one stage.
-        """
-        if request.strength == 1:
-            return self._enlarge(images).clamp(-1, 1)
-        if isinstance(self.faithful, nn.Identity):
+    def check_request(self, request: SRGANRequest) -> None:
+        """Refuse a strength below 1 where there is one network."""
+        if request.strength < 1 and isinstance(self.faithful, nn.Identity):
             raise UsageError(
                 "the model has no stage adversarial to be mixed with",
                 where=f"strength={request.strength:g}",
                 expected="no strength for a model of the stage pretrain alone",
                 remedy="leave it out",
             )
+
+    def translate(self, images: Tensor, request: SRGANRequest) -> Tensor:
+        """Enlarge, by the network between the two stages' that is asked for.
+
+        Until the second begins there is one network, and previews show it at every strength. Raises
+        UsageError for a strength below 1 where none follows.
+        """
+        if not self.options.adversarial:
+            self.check_request(request)
+        if request.strength == 1 or isinstance(self.faithful, nn.Identity):
+            return self._enlarge(images).clamp(-1, 1)
         vivid = self.generator.state_dict()
         mixed = {
             name: torch.lerp(tensor, vivid[name], request.strength)

@@ -87,8 +87,18 @@ def test_every_number_is_what_scikit_image_says_and_carries_its_protocol(tmp_pat
         line.startswith("psnr_y: PSNR, peak 255; Y of BT.601") and "2 pixels cut off" in line
         for line in lines
     )
-    assert f"over all 3 pictures of {data} (test, layout paired)" in lines
+    where = f"{data} (test, layout paired), sources from testLow, targets from testHigh"
+    assert f"over all 3 pictures of {where}" in lines
     assert f"model repeater.safetensors, sha256 {found['model']['sha256'][:12]}" in lines
+
+
+def test_a_picture_too_large_to_be_measured_is_named(model, data, monkeypatch):
+    monkeypatch.setattr("i2i.engine.evaluation.available", lambda: 999 * 40 * 40)
+    arguments = ["--model", model, "--data", data, "--layout", "paired"]
+    result = evaluate(*arguments, "--metrics", "features")
+    assert result.exit_code == 1
+    assert "measuring features of" in result.stderr
+    assert evaluate(*arguments, "--metrics", "psnr_y").exit_code == 0
 
 
 def test_a_picture_that_fails_is_named_and_left_out_of_both_rows(tmp_path, model, data, caplog):

@@ -1,6 +1,7 @@
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,3 +135,25 @@ def test_a_file_that_another_process_has_mapped_meanwhile_is_as_good(
     assert len(list(kept.rglob("*.npy"))) == 10
     for one, two in zip(made, batches(layout(root, cache=False)), strict=True):
         assert all(torch.equal(one.images[role], two.images[role]) for role in INPUTS.images)
+
+
+def test_a_disk_without_room_is_found_before_any_picture_is_decoded(
+    root: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    room = 3 * 68 * (3 * 60 + 2 * 64) * 17 // 16  # high resolution, and low a sixteenth of it
+
+    def left(free: int) -> None:
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage)
+
+    left(room - 1)
+    with pytest.raises(DataError, match=r"cannot be kept \(they take .* are free") as seen:
+        layout(root)
+    assert "data.options.cache = false" in seen.value.remedy
+    assert not reads
+    layout(root, cache=False)
+    layout(root, "test", test="train")
+    left(room)
+    batches(layout(root), count=5)
+    left(0)
+    layout(root)

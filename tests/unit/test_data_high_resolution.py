@@ -281,6 +281,27 @@ def test_a_benchmarks_partners_of_another_scale_are_made_instead(tmp_path: Path)
     assert pixels(layout(tmp_path, scale=2).pairs[0]["low"]).shape == (20, 23, 3)
 
 
+@pytest.mark.parametrize("odd", ["missing", "of another size"])
+def test_one_odd_partner_of_a_benchmark_is_refused_and_never_made_in_silence(
+    tmp_path: Path, odd: str
+) -> None:
+    benchmark(tmp_path)
+    write(tmp_path / "HR/2.png", noise(60, 52))
+    write(tmp_path / "LR/2.png", noise(15, 13))
+    (tmp_path / "LR/0.png").unlink()
+    if odd == "of another size":
+        write(tmp_path / "LR/0.png", noise(9, 9))
+    with pytest.raises(DataError, match=r"0\.png"):
+        layout(tmp_path, "test")
+
+
+def test_the_defaults_of_every_scale_are_sound() -> None:
+    for scale in range(2, 9):
+        options = HighResolution.Options(**HighResolution.defaults(scale))
+        assert options.scale == scale
+        assert 120 < options.crop <= 128
+
+
 def test_only_training_pictures_are_reduced(root: Path) -> None:
     (root / "train").rename(root / "test")
     write(root / "train/a.png", noise(64, 64))

@@ -303,4 +303,4 @@ def test_halo_is_how_far_the_network_sees(monkeypatch, kind, scale, num_blocks):
 def test_halo_is_bounded_and_a_multiple_of_what_is_rearranged():
     deep = {"architecture": "rrdb", "num_blocks": 23}
     assert GeneratorOptions.model_validate(deep).halo == 32
-    assert GeneratorOptions.model_validate(deep | {"unshuffle": 4}).halo == 32
+    assert GeneratorOptions.model_validate(deep | {"unshuffle": 4}).halo == 128
