@@ -44,6 +44,7 @@ class Fit:
     channels_in: int = 3
     channels_out: int = 3
     tiles: bool = False  # False where a normalisation sees the whole picture
+    keeps_grey: bool = False  # the result of a grey picture is written as grey
     halo: int = 0  # margin a tile needs to equal the untiled result within 1/255
 
 

@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("snapshot", type=Path)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE.json")
+    parser.add_argument("--data", help="what it was trained on, where the folder's name says less")
     given = parser.parse_args()
     plugins = load_plugins()
     recipe = load_recipe(given.recipe, plugins)
@@ -43,6 +44,7 @@ def main() -> None:
             "translate": recipe.translate.model_dump(mode="json"),
             "licence": recipe.licence,
             "metrics": tuple(metrics),
+            "training": {**model.header.training, **({"data": given.data} if given.data else {})},
         }
     )
     save_model(target, model.translator, header)

@@ -33,6 +33,7 @@ from i2i.imaging import (
     encode,
     fill_hidden,
     fitted,
+    greyed,
     holds_16_bits,
     left_out,
     on_white,
@@ -192,7 +193,7 @@ class Pictures:
         sixteen = pixels.dtype == np.uint16 and holds_16_bits(task.format)
         if pixels.dtype == np.uint16 and not sixteen:
             notes.append(f"16 bits became 8, as {task.format} holds no more")
-        if picture.is_grey and self.fit.channels_out == 3:
+        if picture.is_grey and self.fit.channels_out == 3 and not self.fit.keeps_grey:
             notes.append("grey became RGB, as the family's results are")
         notes += self.sizes.notes(picture.size)
         return Opened(
@@ -231,6 +232,8 @@ class Pictures:
         settings, picture, work = self.settings, opened.picture, opened.work
         pixels = finish(output, work, self.fit, settings.restore, opened.dtype)
         assert isinstance(pixels, np.ndarray)
+        if picture.is_grey and self.fit.keeps_grey and pixels.shape[2] == 3:
+            pixels = greyed(pixels)
         size = self.sizes.final(picture.size)
         pixels = resized_pixels(pixels, size, opened.dtype, "lanczos")
         alpha = picture.alpha

@@ -24,7 +24,7 @@ from i2i.imaging.metadata import fitted, scaled_density, without_gps
 from i2i.imaging.names import printable
 from i2i.imaging.picture import Metadata, Picture, Pixels
 from i2i.imaging.sheet import contact_sheet
-from i2i.imaging.tensors import from_tensor, to_tensor
+from i2i.imaging.tensors import from_tensor, greyed, to_tensor
 
 __all__ = [
     "FORMATS",
@@ -39,6 +39,7 @@ __all__ = [
     "fitted",
     "format_for_suffix",
     "from_tensor",
+    "greyed",
     "has_picture_suffix",
     "holds_16_bits",
     "left_out",

@@ -9,6 +9,7 @@ from torch import Tensor
 from i2i.imaging.picture import Pixels
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_STRIP = 256  # rows that are wider numbers at once
 
 
 def to_tensor(pixels: Pixels, num_channels: int = 3) -> Tensor:
@@ -37,3 +38,12 @@ def from_tensor(tensor: Tensor, dtype: Any = np.uint8) -> Pixels:
     kind = torch.uint16 if deep else torch.uint8
     pixels: Pixels = scaled.to(kind).permute(1, 2, 0).contiguous().numpy()
     return pixels
+
+
+def greyed(pixels: Pixels) -> Pixels:
+    """Return (H, W, 3) pixels as (H, W, 1) of the same type: BT.601 luma, rounded."""
+    grey: Pixels = np.empty((*pixels.shape[:2], 1), pixels.dtype)
+    for top in range(0, len(pixels), _STRIP):
+        rows = slice(top, top + _STRIP)
+        grey[rows, :, 0] = np.rint(pixels[rows] @ np.array(_LUMA))
+    return grey

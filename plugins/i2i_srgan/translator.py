@@ -70,13 +70,14 @@ class SRGAN(Translator):
 
     @property
     def fit(self) -> Fit:
-        """Normalisations have learnt their statistics, so tiles are sound."""
+        """Normalisations have learnt their statistics, so tiles are sound; grey is no colour."""
         generator = self.options.generator
         return Fit(
             multiple=generator.unshuffle,
             smallest=generator.unshuffle,
             trained_size=self.trained_size,
             scale=self.options.scale,
+            keeps_grey=True,
             tiles=True,
             halo=generator.halo,
         )
