@@ -211,7 +211,8 @@ def test_a_byte_order_mark_is_no_fault(plugins, tmp_path):
         (
             RECIPE + '[data]\nlayout = "unpared"',
             "my.toml: data.layout: there is no layout named 'unpared'; "
-            "expected one of high_resolution, paired, side_by_side, unpaired; did you mean 'unpaired'?",
+            "expected one of high_resolution, paired, side_by_side, unpaired; "
+            "did you mean 'unpaired'?",
         ),
         ('family = "tiny', "my.toml: not valid TOML: "),
         ('family = "demanding"\nsummary = ""', "my.toml: model: the key is missing; "),
