@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from i2i.cli.translate import read_tile
+from i2i.cli import options
 from i2i.errors import DataError, I2IError, RecipeError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class _Arguments:
 
 
 @click.command("evaluate")
-@click.option("--recipe", metavar="NAME|FILE", help="A recipe that comes with a model.")
-@click.option("--model", type=_PATH, help="A model file, instead of a recipe.")
+@options.RECIPE
+@options.MODEL
 @click.option("--data", required=True, type=_PATH, help="The data folder.")
 @click.option(
     "--split",
@@ -68,31 +68,14 @@ class _Arguments:
     help=f"What to measure; {', '.join(ENLARGING)} of models that enlarge, of others "
     f"{', '.join(SAME_SIZE)}.",
 )
-@click.option(
-    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A field of the request."
-)
-@click.option(
-    "--device",
-    default="auto",
-    help="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one.",
-)
-@click.option(
-    "--tile",
-    metavar="auto|off|PIXELS",
-    default="auto",
-    callback=read_tile,
-    help="The longest side that a family which allows tiles sees at once; auto: what memory takes.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    help="Of the networks; bfloat16 is faster where the device has it.",
-)
+@options.REQUEST
+@options.DEVICE
+@options.TILE
+@options.PRECISION
 @click.option("--ensemble", is_flag=True, help="Measure the mean of eight results a picture.")
 @click.option("--report", type=_PATH, help="Write scores and each picture's values to this file.")
 @click.pass_context
-def command(context: click.Context, /, **options: Any) -> None:
+def command(context: click.Context, /, **given: Any) -> None:
     """Measure how near a model's results come to their targets.
 
     The model translates one picture of each pair, and the metrics compare the result with the
@@ -101,7 +84,7 @@ def command(context: click.Context, /, **options: Any) -> None:
     named and left out of both rows; the exit status is 0 when all were measured, 1 when some were
     not, 2 when the command was wrong.
     """
-    context.exit(_evaluate(context, _Arguments(**options)))
+    context.exit(_evaluate(context, _Arguments(**given)))
 
 
 def _evaluate(context: click.Context, arguments: _Arguments) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
+from i2i.cli import options
 from i2i.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
 
 _SHEET = "contact-sheet.png"
 _INTERRUPTED = 130
-
-
-def read_tile(context: click.Context, parameter: click.Parameter, value: str) -> int | str:
-    """Return the value of ``--tile``; raises click.BadParameter."""
-    if value in ("auto", "off"):
-        return value
-    if not value.isdecimal() or int(value) == 0:
-        raise click.BadParameter(f"{value!r} is neither auto, off nor a number of pixels")
-    return int(value)
 
 
 def _read_work_size(
@@ -97,16 +89,10 @@ _COUNT = click.IntRange(min=1)
 @click.command("translate")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=_PATH)
 @click.option("-o", "--out", required=True, type=_PATH, help="The folder for the translations.")
-@click.option("--recipe", metavar="NAME|FILE", help="A recipe that comes with a model.")
-@click.option("--model", type=_PATH, help="A model file, instead of a recipe.")
-@click.option(
-    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A field of the request."
-)
-@click.option(
-    "--device",
-    default="auto",
-    help="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one.",
-)
+@options.RECIPE
+@options.MODEL
+@options.REQUEST
+@options.DEVICE
 @click.option("--batch-size", type=_COUNT, help="Pictures computed at once: 1 on a CPU, else 8.")
 @click.option("--workers", type=_COUNT, help="Threads that decode, and as many that encode.")
 @click.option(
@@ -140,19 +126,8 @@ _COUNT = click.IntRange(min=1)
     help="Of transparent pictures: keep them so, or lay them on white; the recipe's.",
 )
 @click.option("--max-pixels", type=_COUNT, help="Refuse larger pictures: 100,000,000.")
-@click.option(
-    "--tile",
-    metavar="auto|off|PIXELS",
-    default="auto",
-    callback=read_tile,
-    help="The longest side that a family which allows tiles sees at once; auto: what memory takes.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    help="Of the networks; bfloat16 is faster where the device has it.",
-)
+@options.TILE
+@options.PRECISION
 @click.option(
     "--format",
     "format_",
@@ -193,14 +168,14 @@ _COUNT = click.IntRange(min=1)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.pass_context
-def command(context: click.Context, /, **options: Any) -> None:
+def command(context: click.Context, /, **given: Any) -> None:
     """Translate pictures, and folders of pictures, with a trained model.
 
     Sub-folders are kept. A job that was stopped goes on where it was: started again, it does what
     is missing or has changed. A picture that fails is named and the others go on; the exit status
     is 0 when all are done, 1 when some failed, 2 when the command was wrong, 130 when interrupted.
     """
-    context.exit(_translate(context, _Arguments(**options)))
+    context.exit(_translate(context, _Arguments(**given)))
 
 
 def _translate(context: click.Context, arguments: _Arguments) -> int:
