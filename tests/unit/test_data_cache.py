@@ -9,7 +9,7 @@ import torch
 
 from i2i.data import cache, loading
 from i2i.errors import DataError, I2IError
-from tests.unit.high_resolution import INPUTS, batches, layout, noise, write
+from tests.unit.high_resolution import INPUTS, batches, layout, noise, write, write_five
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +21,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for number in range(5):
-        write(tmp_path / f"data/train/{number}.png", noise(61 + number, 70, seed=number))
-    return tmp_path / "data"
+    return write_five(tmp_path / "data")
 
 
 @pytest.fixture

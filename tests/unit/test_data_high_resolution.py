@@ -21,7 +21,7 @@ from i2i.imaging import shrink
 from i2i.plugins import load_plugins
 from i2i.recipe.schema import HostTransform
 from i2i.types import Inputs
-from tests.unit.high_resolution import INPUTS, batches, layout, noise, write
+from tests.unit.high_resolution import INPUTS, batches, layout, noise, write, write_five
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +33,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for number in range(5):
-        write(tmp_path / f"data/train/{number}.png", noise(61 + number, 70, seed=number))
-    return tmp_path / "data"
+    return write_five(tmp_path / "data")
 
 
 def pixels(part: Part) -> np.ndarray:
