@@ -10,9 +10,12 @@ judge's table, where ``higher`` or ``lower`` is better (``better``).
 import argparse
 import hashlib
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from i2i.metrics import Score, better_than
 from i2i.model_file import load_model, read_header, save_model
@@ -43,6 +46,9 @@ def main() -> None:
         update={
             "translate": recipe.translate.model_dump(mode="json"),
             "licence": recipe.licence,
+            "recipe": tomli_w.dumps(
+                tomllib.loads(model.header.recipe) | {"licence": recipe.licence}
+            ),
             "metrics": tuple(metrics),
             "training": {**model.header.training, **({"data": given.data} if given.data else {})},
         }

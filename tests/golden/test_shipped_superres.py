@@ -1,6 +1,7 @@
 """The super-resolution models that ship are those that their headers describe."""
 
 import os
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ def test_header_says_how_the_model_was_trained_how_good_it_is_and_its_terms(
     assert model.translator.options == recipe.model
     assert Translate.model_validate(model.header.translate) == recipe.translate
     assert model.header.licence == recipe.licence != ""
+    assert tomllib.loads(model.header.recipe)["licence"] == recipe.licence
     score = on_set5(model)
     assert score.value >= LEAST[name] > BICUBIC[model.translator.fit.scale]
     assert str(ROOT.parent) not in model.header.recipe
