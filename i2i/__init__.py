@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from i2i.plugins import Plugins, load_plugins
     from i2i.recipe import Recipe, find_recipe, load_recipe
     from i2i.translator import Translator
-    from i2i.types import Batch, Fit, Inputs, Progress, Term, Update
+    from i2i.types import Batch, Fit, Inputs, Progress, Region, Term, Update
 
 _HOMES = {
     "Batch": "types",
@@ -46,6 +46,7 @@ _HOMES = {
     "Reading": "importer",
     "Recipe": "recipe",
     "RecipeError": "errors",
+    "Region": "types",
     "Term": "types",
     "Translator": "translator",
     "Update": "types",
@@ -79,6 +80,7 @@ __all__ = [
     "Reading",
     "Recipe",
     "RecipeError",
+    "Region",
     "Term",
     "Translator",
     "Update",

@@ -17,13 +17,13 @@ runs them all.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from i2i.types import Batch, Fit, Inputs, Progress, Update
+from i2i.types import Batch, Fit, Inputs, Progress, Region, Update
 
 
 class Translator(nn.Module, ABC):
@@ -91,8 +91,28 @@ class Translator(nn.Module, ABC):
     def after_step(self, now: Progress, measured: Mapping[str, float]) -> None:
         """Change state that follows from the step's terms and measurements (by name), if any."""
 
+    @classmethod
+    def variants(cls, request: Any) -> Mapping[str, Any]:
+        """Return the requests that ``request`` stands for, each under the name of its variant.
+
+        A folder job translates each picture by each of them, in their order, and writes
+        ``STEM.<variant>.ext``, or ``STEM.ext`` for the name "". Only they reach ``check_request``
+        and ``translate``, and each stands for itself alone.
+        """
+        return {"": request}
+
     def check_request(self, request: Any) -> None:
         """Raise UsageError for a request that these weights cannot answer, before any work."""
+
+    def locate(self, image: Tensor, request: Any) -> Sequence[Region] | None:
+        """Say which parts of a photograph are translated; None, the default, is the whole picture.
+
+        ``image`` is (C, H, W) float32 in [-1, 1] on the CPU, at its full size. Each region is cut
+        out, translated as a picture file of its own would be, and pasted back softly; the family
+        takes and returns RGB at scale 1. Raises ImageError where there is nothing to translate.
+        Runs without gradients, and leaves the image and the global generators alone.
+        """
+        return None
 
     @abstractmethod
     def translate(self, images: Tensor, request: Any) -> Tensor:

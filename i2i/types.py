@@ -49,6 +49,19 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A part of a photograph that is cut out, translated and pasted back.
+
+    ``size`` is the crop's (height, width) in pixels. ``matrix`` (2x3) takes the centres of its
+    pixels, (x, y, 1) with (0, 0) the first, to the photograph's: it may turn, shear and mirror,
+    and reach beyond the photograph.
+    """
+
+    matrix: tuple[tuple[float, float, float], tuple[float, float, float]]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Batch:
     """Samples for one step: ``images`` of (N, C, H, W) float32 in [-1, 1] by role.
 

@@ -26,6 +26,7 @@ class Chosen:
     request: "BaseModel"
     files: dict[Path, str]  # that it was read from, each with its name in messages
     recipe: str | None  # its name
+    variants: "Mapping[str, BaseModel]"  # that the request stands for
 
 
 def choose(
@@ -37,6 +38,7 @@ def choose(
     what reading the recipe and the model raises.
     """
     from i2i.cli.fetching import showing_downloads
+    from i2i.engine.variants import variants_of
     from i2i.model_file import load_model
     from i2i.recipe import Translate, find_recipe, load_recipe, validate
     from i2i.store import given, model_path
@@ -69,9 +71,12 @@ def choose(
         model = load_model(weights, plugins)
         defaults = recipe.translate
         base = recipe.request.model_dump(mode="json")
-    request = _request(type(model.translator).Request, base, overrides)
-    model.translator.check_request(request)
-    return Chosen(model, defaults, request, files, name)
+    family = type(model.translator)
+    request = _request(family.Request, base, overrides)
+    variants = variants_of(family, request)
+    for each in variants.values():
+        model.translator.check_request(each)
+    return Chosen(model, defaults, request, files, name, variants)
 
 
 def _request(

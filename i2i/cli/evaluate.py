@@ -247,9 +247,10 @@ def _settings(arguments: _Arguments, chosen: "Chosen") -> "Settings":
     """Return how results are made: as 'i2i translate' makes them, in the sizes of the targets."""
     from i2i.engine.device import choose_device
     from i2i.engine.records import Settings
+    from i2i.engine.variants import only_request
 
     return Settings(
-        request=chosen.request,
+        request=only_request(type(chosen.model.translator), chosen.request),
         work_size=chosen.defaults.work_size,
         restore=chosen.defaults.restore,
         ensemble=arguments.ensemble,

@@ -2,9 +2,9 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 
     from i2i.engine.records import Result
 
-_SHEET_PAIRS = 24
+SHEET_ROWS = 24
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Console:
-    """Shows progress and failures, writes the report, and remembers pairs for the sheet."""
+    """Shows progress and failures, writes the report, and remembers what the sheet shows."""
 
     def __init__(self, progress: "Progress", total: int, report: TextIO | None) -> None:
         self._progress, self._report = progress, report
         self.report_failed = self._begun = False
         self._bar = progress.add_task("translating", total=total)
-        self.first_done: list[Result] = []
+        self._rows: dict[tuple[str, PurePosixPath], dict[str, Result]] = {}
+
+    @property
+    def rows(self) -> "list[Mapping[str, Result]]":
+        """The first pictures of which something was done: the results of each by variant."""
+        return [*self._rows.values()]
 
     @hookimpl
     def i2i_image_translated(self, result: "Result") -> None:
@@ -37,8 +42,11 @@ class Console:
         self._progress.advance(self._bar)
         if result.error is not None:
             self._print(result.error)
-        elif len(self.first_done) < _SHEET_PAIRS:
-            self.first_done.append(result)
+        else:
+            # A file may be given twice, for places in two folders
+            picture = result.input, PurePosixPath(result.name).parent
+            if picture in self._rows or len(self._rows) < SHEET_ROWS:
+                self._rows.setdefault(picture, {})[result.variant] = result
         if self._report is not None:
             self._write(self._report, result)
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from i2i.cli import options
+from i2i.cli.progress import SHEET_ROWS
 from i2i.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -158,8 +159,13 @@ _COUNT = click.IntRange(min=1)
     default="first",
     help="Of animations and pages, translate the first or refuse them.",
 )
-@click.option("--sheet", is_flag=True, help="Also write inputs beside outputs to one picture.")
-@click.option("--report", type=_PATH, help="Write one line of JSON a picture to this file.")
+@click.option(
+    "--sheet",
+    is_flag=True,
+    help=f"Also write {_SHEET}: the first {SHEET_ROWS} inputs beside their outputs, all variants "
+    "in a row.",
+)
+@click.option("--report", type=_PATH, help="Write one line of JSON an output to this file.")
 @click.option(
     "--overwrite",
     is_flag=True,
@@ -171,9 +177,10 @@ _COUNT = click.IntRange(min=1)
 def command(context: click.Context, /, **given: Any) -> None:
     """Translate pictures, and folders of pictures, with a trained model.
 
-    Sub-folders are kept. A job that was stopped goes on where it was: started again, it does what
-    is missing or has changed. A picture that fails is named and the others go on; the exit status
-    is 0 when all are done, 1 when some failed, 2 when the command was wrong, 130 when interrupted.
+    Sub-folders are kept. A request for several variants writes NAME.<variant>.ext for each. A job
+    that was stopped goes on where it was: started again, it does what is missing or has changed. A
+    picture that fails is named and the others go on; the exit status is 0 when all are done, 1 when
+    some failed, 2 when the command was wrong, 130 when interrupted.
     """
     context.exit(_translate(context, _Arguments(**given)))
 
@@ -196,6 +203,7 @@ def _translate(context: click.Context, arguments: _Arguments) -> int:
         arguments.out,
         format_=arguments.format_,
         keep_extension=arguments.keep_extension,
+        variants=tuple(chosen.variants),
         reserved=reserved,
         kept=chosen.files | _read_only(arguments),
     )
@@ -229,8 +237,8 @@ def _run(
         finally:
             events.close()
     failed = summary.num_failed > 0 or console.report_failed
-    if arguments.sheet and console.first_done:
-        failed |= not _write_sheet(arguments.out, console.first_done, settings)
+    if arguments.sheet and console.rows:
+        failed |= not _write_sheet(plan, console.rows, settings)
     for line in _describe(summary, arguments.out):
         click.echo(line)
     if interrupt.requested and summary.num_left:
@@ -332,18 +340,23 @@ def _signing(certificate: Path | None, key: Path | None) -> "Signing | None":
     return load_signing(certificate, key)
 
 
-def _write_sheet(out: Path, results: "Sequence[Result]", settings: "Settings") -> bool:
+def _write_sheet(
+    plan: "Plan", rows: "Sequence[Mapping[str, Result]]", settings: "Settings"
+) -> bool:
     """Write the contact sheet and say where, or why not; returns whether it was written."""
     from i2i.engine.outputs import make_sheet, save
     from i2i.imaging import encode, printable
 
-    path = out / _SHEET
+    path = plan.out / _SHEET
     try:
-        save(path, encode(make_sheet(results, settings.max_pixels), "png", str(path)))
+        sheet = make_sheet(rows, plan.variants, settings.max_pixels)
+        save(path, encode(sheet, "png", str(path)))
     except ImageError as error:
         click.echo(f"Error: {printable(str(error))}", err=True)
         return False
-    click.echo(f"contact sheet: {printable(path)}")
+    num_pictures = len(plan.tasks) // len(plan.variants)
+    first = f" (the first {SHEET_ROWS} pictures)" if len(rows) == SHEET_ROWS < num_pictures else ""
+    click.echo(f"contact sheet: {printable(path)}{first}")
     return True
 
 

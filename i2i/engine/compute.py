@@ -1,25 +1,27 @@
 """Run a family within the memory there is: batches and tiles shrink where it is short."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from i2i.engine.ensemble import ensembled
 from i2i.engine.inference import (
     Work,
+    by_padded_size,
     forward,
     is_out_of_memory,
     result_bytes,
-    size_of,
     translate_works,
 )
 from i2i.engine.memory import available, bytes_a_pixel
 from i2i.engine.records import Settings
-from i2i.engine.tiles import Source, frame
+from i2i.engine.tiles import Source, frame, size_of
 from i2i.errors import ImageError
 from i2i.translator import Translator
 
@@ -37,17 +39,23 @@ class Computer:
         self.fit = translator.fit
         self.batch_size = settings.batch_size
         self.tile = settings.tile if isinstance(settings.tile, int) else None
+        self._request = settings.request  # of the pictures at hand
         self._shortest = max(_SHORTEST_TILE, 4 * self.fit.halo)  # below, halos are the most of it
         self._need: float | None = None
         self._measured = False
 
     def compute(
-        self, works: Sequence[Work], dtypes: Sequence[np.dtype[Any]]
+        self,
+        works: Sequence[Work],
+        dtypes: Sequence[np.dtype[Any] | None],
+        request: BaseModel | None = None,
     ) -> list[Source | Exception]:
         """Return the result of each picture, or why it has none; none spoils another's.
 
         When memory runs out, fewer pictures are tried at once, then smaller tiles; both stay so.
+        ``request`` is that of all these pictures, the settings' if None.
         """
+        self._request = request or self.settings.request
         while True:
             failure: Exception
             try:
@@ -64,12 +72,36 @@ class Computer:
                 half = len(works) // 2
                 if short:
                     self.batch_size = min(self.batch_size, half)
-                first = self.compute(works[:half], dtypes[:half])
-                return [*first, *self.compute(works[half:], dtypes[half:])]
+                first = self.compute(works[:half], dtypes[:half], request)
+                return [*first, *self.compute(works[half:], dtypes[half:], request)]
             if not (short and self._shrink(works[0])):
                 return [failure]
 
-    def _attempt(self, works: Sequence[Work], dtypes: Sequence[np.dtype[Any]]) -> list[Source]:
+    def compute_divided(
+        self,
+        pictures: Sequence[Sequence[Work]],
+        dtypes: Sequence[np.dtype[Any]],
+        request: BaseModel | None = None,
+    ) -> list[list[Source] | Exception]:
+        """Return what ``compose`` takes for each picture, or why it has none.
+
+        The works of a picture are what it was divided into, of whatever sizes.
+        """
+        works = [
+            (work, dtype if work.region is None else None)
+            for parts, dtype in zip(pictures, dtypes, strict=True)
+            for work in parts
+        ]
+        outputs: dict[int, Source | Exception] = {}
+        for indices in by_padded_size([work for work, _ in works]):
+            chosen, kinds = zip(*(works[index] for index in indices), strict=True)
+            outputs.update(zip(indices, self.compute(chosen, kinds, request), strict=True))
+        in_order = (outputs[index] for index in range(len(works)))
+        return [_all_or_why(islice(in_order, len(parts))) for parts in pictures]
+
+    def _attempt(
+        self, works: Sequence[Work], dtypes: Sequence[np.dtype[Any] | None]
+    ) -> list[Source]:
         return translate_works(works, self._run, self.fit, self.tile, self.batch_size, dtypes)
 
     def _run(self, batch: Tensor) -> Tensor:
@@ -80,12 +112,12 @@ class Computer:
         return forward(
             self.translator,
             batch,
-            settings.request,
+            self._request,
             device=settings.device,
             precision=settings.precision,
         )
 
-    def _kept(self, works: Sequence[Work], dtypes: Sequence[np.dtype[Any]]) -> int:
+    def _kept(self, works: Sequence[Work], dtypes: Sequence[np.dtype[Any] | None]) -> int:
         """Return how many bytes the results take; raises where memory has no room for them."""
         pairs = zip(works, dtypes, strict=True)
         kept = sum(result_bytes(work, dtype, self.fit) for work, dtype in pairs)
@@ -165,3 +197,12 @@ class Computer:
             expected="a picture that fits in memory, as the family takes it whole",
             remedy=f"reduce it with --work-size {max(1, fitting)}",
         )
+
+
+def _all_or_why(outputs: Iterable[Source | Exception]) -> list[Source] | Exception:
+    made: list[Source] = []
+    for output in outputs:
+        if isinstance(output, Exception):
+            return output
+        made.append(output)
+    return made

@@ -12,7 +12,7 @@ from i2i.imaging import format_for_suffix, has_picture_suffix, printable, suffix
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One picture to translate, and where its translation goes.
+    """One picture to translate, by one request, and where its translation goes.
 
     ``fallback`` is the PNG that is written where the format cannot hold the translation; None
     where ``--format`` asked for the format, or no name is free.
@@ -22,6 +22,7 @@ class Task:
     output: Path
     format: str  # one of imaging.FORMATS
     fallback: Path | None = None
+    variant: str = ""  # of those that were asked for
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Plan:
     unreadable: tuple[tuple[Path, str], ...] = ()
     left_out: tuple[Path, ...] = ()
     extras: tuple[Path, ...] = ()  # further files in ``out`` that the job writes
+    variants: tuple[str, ...] = ("",)  # that each picture has a task of
 
     def name_of(self, path: Path) -> str:
         """Return an output's name in the manifest: relative to ``out``, with slashes."""
@@ -62,6 +64,7 @@ def make_plan(
     *,
     format_: str | None = None,
     keep_extension: bool = False,
+    variants: Sequence[str] = ("",),
     reserved: Mapping[Path, str] | None = None,
     kept: Mapping[Path, str] | None = None,
 ) -> Plan:
@@ -70,10 +73,11 @@ def make_plan(
     In folders, hidden files and files without a picture's extension are counted as skipped; ``out``
     itself and the outputs of other jobs are left out where they lie inside. Links to folders are
     followed, each folder once; one that cannot be read is left to the caller to name. ``format_``
-    overrides each input's own format. ``reserved`` are further files that the job writes, and
-    ``kept`` those that it reads, each with its name in messages. Raises UsageError where an input
-    is missing, nothing is found, two outputs would be one file, or one would overwrite what is
-    read.
+    overrides each input's own format. ``variants`` are those of the request, as ``variants_of``
+    names them; the tasks of a picture are neighbours. ``reserved`` are further files that the job
+    writes, and ``kept`` those that it reads, each with its name in messages. Raises UsageError
+    where an input is missing, nothing is found, two outputs would be one file, or one would
+    overwrite what is read.
     """
     tasks: list[Task] = []
     walk = _Walk(_real(out))
@@ -93,8 +97,9 @@ def make_plan(
                 num_skipped += 1
                 continue
             chosen = format_ or format_for_suffix(path.suffix)
-            name = _output_name(relative, chosen, keep_extension)
-            tasks.append(Task(path, out / name, chosen))
+            for variant in variants:
+                name = _output_name(relative, chosen, keep_extension, variant)
+                tasks.append(Task(path, out / name, chosen, variant=variant))
     if not tasks and not walk.unreadable:
         raise UsageError(
             f"there are no pictures ({num_skipped} other files)",
@@ -111,6 +116,7 @@ def make_plan(
         num_skipped,
         tuple(walk.unreadable),
         tuple(walk.left_out),
+        variants=tuple(variants),
     )
 
 
@@ -150,11 +156,11 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _output_name(relative: Path, format_: str, keep_extension: bool) -> Path:
+def _output_name(relative: Path, format_: str, keep_extension: bool, variant: str) -> Path:
     suffix = suffix_for_format(format_, relative.suffix)
-    if suffix == relative.suffix:
-        return relative
-    return relative.with_name(f"{relative.name if keep_extension else relative.stem}{suffix}")
+    keeps = keep_extension and suffix != relative.suffix
+    stem = relative.name if keeps else relative.stem
+    return relative.with_name(f"{stem}.{variant}{suffix}" if variant else f"{stem}{suffix}")
 
 
 def _checked(
@@ -238,4 +244,4 @@ def _collide(first: Task | str, second: Task) -> UsageError:
 
 
 def _kept_name(task: Task) -> str:
-    return _output_name(Path(task.input.name), task.format, keep_extension=True).name
+    return _output_name(Path(task.input.name), task.format, True, task.variant).name

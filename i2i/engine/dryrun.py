@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2i.engine.discovery import Plan, Task
-from i2i.engine.job import check_family, foreign_files
+from i2i.engine.job import check_family, check_variants, foreign_files
 from i2i.engine.manifest import read_manifest
 from i2i.engine.pictures import IF_TOO_LARGE, Pictures
 from i2i.engine.records import Settings
@@ -16,7 +16,7 @@ from i2i.model_file import Model
 
 @dataclass(frozen=True)
 class Forecast:
-    """What would become of one picture."""
+    """What would become of one picture, or of one variant of it."""
 
     input: Path
     output: Path
@@ -32,6 +32,7 @@ def forecast(plan: Plan, model: Model, settings: Settings) -> Iterator[Forecast]
     for its family.
     """
     check_family(model, settings)
+    check_variants(plan, model, settings)
     manifest = read_manifest(plan.out)
     pictures = Pictures(plan, model, settings, manifest)
     foreign = set() if settings.overwrite else {*foreign_files(plan, manifest)}

@@ -7,7 +7,7 @@ the baseline neither, and is named.
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from i2i.engine.memory import available
 from i2i.engine.pairs import Pair
 from i2i.engine.records import Settings
 from i2i.engine.resample import Size
+from i2i.engine.variants import only_request
 from i2i.errors import DataError, I2IError, ImageError
 from i2i.imaging import Picture, Pixels, on_white, pillow_unbound, printable, read_picture, rgb8
 from i2i.metrics import Metric, Score, score_of
@@ -74,10 +75,13 @@ def evaluate(
 
     The metrics are prepared already. One picture is in memory at a time, in tiles where the family
     allows them; transparent ones are laid on white, as in training. ``on_picture`` hears how many
-    are done. Raises UsageError as a job would for its family; what goes wrong with one picture is
-    in its place, and there are no scores where all went wrong.
+    are done. Raises UsageError as a job would for its family, and for a request for several
+    variants; what goes wrong with one picture is in its place, and there are no scores where all
+    went wrong.
     """
     check_family(model, settings)
+    request = only_request(type(model.translator), settings.request)
+    settings = replace(settings, request=request)
     model.translator.to(settings.device)
     bench = _Bench(model.translator, metrics, settings)
     pictures = []

@@ -5,9 +5,9 @@ of one size, and everything else is done to each alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -16,26 +16,31 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from i2i.engine.ensemble import check_ensemble, ensembled
+from i2i.engine.forward import Precision as Precision
+from i2i.engine.forward import evaluating
+from i2i.engine.forward import forward as forward
+from i2i.engine.memory import available
+from i2i.engine.regions import check_regions, cut_out, paste
 from i2i.engine.resample import Filter, Size, strips
-from i2i.engine.tiles import Canvas, Frame, Source, cut, frame
-from i2i.errors import ImageError, PluginError, UsageError
+from i2i.engine.tiles import Canvas, Frame, Source, cut, frame, size_of
+from i2i.errors import ImageError, UsageError
 from i2i.imaging import Pixels, from_tensor, to_tensor
 from i2i.translator import Translator
-from i2i.types import Fit
+from i2i.types import Fit, Region
 
 WorkSize = int | Literal["native", "trained"]
 Restore = Literal["detail", "resize"]
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class Work:
-    """One picture on its way: what is translated of it, and what becomes of the result."""
+    """One picture or crop on its way: what is translated, and what becomes of the result."""
 
     whole: Source
     source: Source  # the picture itself, or reduced in float32
     frame: Frame  # of ``source``
     target: Size  # of the result, before the family's scale
+    region: Region | None = None  # that ``whole`` was cut out of, where it is a crop
 
     @property
     def resized(self) -> bool:
@@ -63,31 +68,113 @@ def translate_batch(
     ``restore_size`` brings them back; ``restore`` says how, see ``finish``. ``tile`` is the longest
     side of what the family sees at once, where its fit allows tiles. With ``ensemble`` each result
     is the mean of eight, see ``ensembled``. The translator must be on ``device`` already (the CPU
-    if None). Raises PluginError for a result of the wrong shape, and UsageError for a work size
-    that the family does not know and an ensemble that it cannot make.
+    if None). Raises PluginError for a result of the wrong shape, UsageError for a work size that
+    the family does not know and an ensemble that it cannot make, and ImageError where it locates
+    nothing.
     """
     fit = translator.fit
     if ensemble:
         check_ensemble(fit)
     short_side = resolve_work_size(work_size, fit)
-    works = [begin(image, fit, short_side, restore_size) for image in images]
-    groups: dict[Size, list[int]] = {}
-    for index, work in enumerate(works):
-        groups.setdefault(work.frame.padded, []).append(index)
+    divided = [
+        divide(translator, image, request, short_side)
+        or [begin(image, fit, short_side, restore_size)]
+        for image in images
+    ]
+    works = [work for each in divided for work in each]
 
     def run(batch: Tensor) -> Tensor:
         return forward(translator, batch, request, device=device, precision=precision)
 
     run_all = partial(ensembled, run) if ensemble else run
-    results: dict[int, Tensor] = {}
-    for indices in groups.values():
+    outputs: dict[int, Source] = {}
+    for indices in by_padded_size(works):
         chosen = [works[index] for index in indices]
-        outputs = translate_works(chosen, run_all, fit, tile, batch_size, [None] * len(chosen))
-        for index, output in zip(indices, outputs, strict=True):
-            finished = finish(output, works[index], fit, restore, None)
-            assert isinstance(finished, Tensor)
-            results[index] = finished
-    return [results[index] for index in range(len(images))]
+        made = translate_works(chosen, run_all, fit, tile, batch_size, [None] * len(chosen))
+        outputs.update(zip(indices, made, strict=True))
+    in_order = (outputs[index] for index in range(len(works)))
+    results = []
+    for image, parts in zip(images, divided, strict=True):
+        result = compose(image, parts, [*islice(in_order, len(parts))], fit, restore, None)
+        assert isinstance(result, Tensor)
+        results.append(result)
+    return results
+
+
+def divide(
+    translator: Translator, image: Source, request: BaseModel, short_side: int | None
+) -> list[Work]:
+    """Return what the family locates in a photograph, as crops; none for the whole of it.
+
+    Costs nothing for a family that does not. Each crop is begun as a picture of its own would be,
+    and always comes back to its size. Raises ImageError where there is nothing to translate or no
+    room for the photograph in float32, and PluginError for regions that cannot be used.
+    """
+    if type(translator).locate is Translator.locate:
+        return []
+    fit, size = translator.fit, size_of(image)
+    if not isinstance(image, Tensor):
+        needed, free = size[0] * size[1] * fit.channels_in * 4 * 2, available()
+        if needed > free:
+            raise ImageError(
+                f"finding what to translate of {size[1]}x{size[0]} pixels needs about "
+                f"{needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free",
+                where=f"family {translator.name!r}",
+                expected="a picture that fits in memory",
+                remedy="reduce it first",
+            )
+    with evaluating(translator), torch.no_grad():
+        found = translator.locate(_rows(image, fit.channels_in)(0, size[0]), request)
+    if found is None:
+        return []
+    regions = check_regions(found, size, fit, translator.name)
+    crops = [(region, cut_out(image, region)) for region in regions]
+    return [
+        replace(begin(crop, fit, short_side, restore_size=True), region=region)
+        for region, crop in crops
+    ]
+
+
+def compose(
+    image: Source,
+    works: Sequence[Work],
+    outputs: Sequence[Source],
+    fit: Fit,
+    restore: Restore,
+    dtype: np.dtype[Any] | None,
+) -> Source:
+    """Return the result of a picture, as pixels of ``dtype``, or float32 for None.
+
+    That of its only work, finished; or ``image`` with the changes of its regions pasted in, and
+    everything else as it was.
+    """
+    if works[0].region is None:
+        return finish(outputs[0], works[0], fit, restore, dtype)
+    regions, changes = [], []
+    for work, output in zip(works, outputs, strict=True):
+        result = finish(output, work, fit, restore, None)
+        assert work.region is not None
+        assert isinstance(result, Tensor)
+        assert isinstance(work.whole, Tensor)
+        regions.append(work.region)
+        changes.append(result - work.whole)
+    onto: Source
+    if isinstance(image, Tensor):
+        onto = image.clone()
+    else:
+        assert dtype is not None
+        kept = resized_pixels(image, size_of(image), dtype)
+        onto = kept.repeat(3, axis=2) if kept.shape[2] == 1 else kept.copy()
+    paste(onto, image, regions, changes)
+    return onto
+
+
+def by_padded_size(works: Sequence[Work]) -> list[list[int]]:
+    """Return the indices of works that may share a batch, those of one padded size together."""
+    groups: dict[Size, list[int]] = {}
+    for index, work in enumerate(works):
+        groups.setdefault(work.frame.padded, []).append(index)
+    return [*groups.values()]
 
 
 def resolve_work_size(work_size: WorkSize, fit: Fit) -> int | None:
@@ -174,43 +261,6 @@ def translate_works(
     return [canvas.values for canvas in canvases]
 
 
-def forward(
-    translator: Translator,
-    batch: Tensor,
-    request: BaseModel,
-    *,
-    device: torch.device | None = None,
-    precision: Precision = "float32",
-) -> Tensor:
-    """Run the family on (N, C, H, W), in evaluation mode and without gradients.
-
-    Returns float32 in [-1, 1] on the CPU. Raises PluginError for a result of the wrong shape and
-    ImageError for one that is not finite.
-    """
-    device = device or torch.device("cpu")
-    lowered = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-    with _evaluating(translator), torch.no_grad(), lowered:
-        output = translator.translate(batch.to(device), request)
-    fit = translator.fit
-    height, width = batch.shape[2] * fit.scale, batch.shape[3] * fit.scale
-    expected = (len(batch), fit.channels_out, height, width)
-    if tuple(output.shape) != expected:
-        raise PluginError(
-            f"translate returned {tuple(output.shape)} for {tuple(batch.shape)}",
-            where=f"family {translator.name!r}",
-            expected=f"{expected}, as its fit says",
-            remedy="correct the family's translate or its fit",
-        )
-    if not torch.isfinite(output).all():
-        raise ImageError(
-            "its result is not a number",
-            where=f"family {translator.name!r}",
-            expected="values between -1 and 1",
-            remedy="try --precision float32, or another model",
-        )
-    return output.float().cpu().clamp(-1, 1)
-
-
 def finish(
     output: Source, work: Work, fit: Fit, restore: Restore, dtype: np.dtype[Any] | None
 ) -> Source:
@@ -257,23 +307,17 @@ def resized_pixels(
     return result
 
 
-def result_bytes(work: Work, dtype: np.dtype[Any], fit: Fit) -> int:
+def result_bytes(work: Work, dtype: np.dtype[Any] | None, fit: Fit) -> int:
     """Return how much memory the result of a picture takes, what ``finish`` makes of it included.
 
-    It is float32 where it has to be resized.
+    It is float32 where it has to be resized, and for None.
     """
+    itemsize = 4 if dtype is None else dtype.itemsize
     seen, finished = (
         size[0] * size[1] * fit.scale**2 * fit.channels_out
         for size in (work.frame.size, work.target)
     )
-    return seen * 4 + finished * dtype.itemsize if work.resized else finished * dtype.itemsize
-
-
-def size_of(image: Source) -> Size:
-    """Return height and width of pixels or of a tensor."""
-    if isinstance(image, Tensor):
-        return image.shape[-2], image.shape[-1]
-    return image.shape[0], image.shape[1]
+    return (seen * 4 if work.resized else 0) + finished * itemsize
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -325,15 +369,3 @@ def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
             batch = []
     if batch:
         yield batch
-
-
-@contextmanager
-def _evaluating(translator: Translator) -> Iterator[None]:
-    """Put every module in evaluation mode, and each back in its own afterwards."""
-    training = [module for module in translator.modules() if module.training]
-    translator.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

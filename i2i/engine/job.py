@@ -20,9 +20,12 @@ from i2i.engine.events import Events
 from i2i.engine.inference import reduced_size, resolve_work_size
 from i2i.engine.manifest import Manifest, open_manifest
 from i2i.engine.memory import available
-from i2i.engine.pictures import Opened, Pictures
+from i2i.engine.opened import Opened
+from i2i.engine.pictures import Pictures
 from i2i.engine.records import Result, Settings, Summary
+from i2i.engine.resample import Size
 from i2i.engine.tiles import Source
+from i2i.engine.variants import variants_of
 from i2i.errors import I2IError, UsageError
 from i2i.files import leftovers
 from i2i.imaging import picture_size, pillow_unbound, printable
@@ -49,6 +52,7 @@ def run_job(
     """
     started = time.monotonic()
     check_family(model, settings)
+    check_variants(plan, model, settings)
     _make_folder(plan)
     model.translator.to(settings.device)
     counts: Counter[str] = Counter()
@@ -143,11 +147,12 @@ class _Job:
     def _groups(
         self, opened: Iterator[Opened | Result | None], stop: Callable[[], bool]
     ) -> Iterator[list[Opened] | Result | None]:
-        """Gather pictures of one padded size into batches; few wait, and none for long.
+        """Gather pictures of one padded size and request into batches; none waits for long.
 
         None comes behind the last one where memory is short: all that is under way is to end.
         """
-        waiting: dict[tuple[int, int], list[Opened]] = {}
+        waiting: dict[tuple[frozenset[Size], str], list[Opened]] = {}
+        num_variants = len(self.plan.variants)
         for each in opened:
             batch_size = self.computer.batch_size
             if isinstance(each, Result):
@@ -157,23 +162,28 @@ class _Job:
                 waiting.clear()
                 yield None
             else:
-                shape = each.work.frame.padded
-                waiting.setdefault(shape, []).append(each)
-                if len(waiting[shape]) >= batch_size:
-                    yield waiting.pop(shape)
-                elif sum(map(len, waiting.values())) >= 4 * batch_size:
+                sizes = frozenset(work.frame.padded for work in each.works)
+                key = sizes, each.task.variant
+                waiting.setdefault(key, []).append(each)
+                if sum(len(one.works) for one in waiting[key]) >= batch_size:
+                    yield waiting.pop(key)
+                elif sum(map(len, waiting.values())) >= 4 * batch_size * num_variants:
                     yield waiting.pop(next(iter(waiting)))
         for group in waiting.values():
             if stop():
                 return
             yield group
 
-    def _computed(self, group: list[Opened]) -> list[tuple[Opened, Source | Exception, float]]:
+    def _computed(
+        self, group: list[Opened]
+    ) -> list[tuple[Opened, list[Source] | Exception, float]]:
         if not group:
             return []
         started = time.monotonic()
-        outputs = self.computer.compute(
-            [each.work for each in group], [each.dtype for each in group]
+        outputs = self.computer.compute_divided(
+            [each.works for each in group],
+            [each.dtype for each in group],
+            self.pictures.requests[group[0].task.variant],
         )
         seconds = (time.monotonic() - started) / len(group)
         return [(each, output, seconds) for each, output in zip(group, outputs, strict=True)]
@@ -199,6 +209,8 @@ class _Job:
 
     def _taken(self, entry: tuple[Future[Opened | Result], int]) -> Opened | Result:
         result = entry[0].result()
+        if isinstance(result, Opened):
+            result = self.pictures.divided(result)
         if isinstance(result, Result):
             self.under_way -= entry[1]
         return result
@@ -261,6 +273,19 @@ class _Recorder:
                     f"the job's manifest cannot be written ({error.strerror or error}): what is "
                     "done from here will be done again if the job is started again"
                 )
+
+
+def check_variants(plan: Plan, model: Model, settings: Settings) -> None:
+    """Raise UsageError for a plan that was made for other variants than the request stands for."""
+    family = type(model.translator)
+    wanted = tuple(variants_of(family, settings.request))
+    if plan.variants != wanted:
+        raise UsageError(
+            f"the plan has the variants {', '.join(map(repr, plan.variants))}",
+            where=f"family {family.name!r}",
+            expected=f"{', '.join(map(repr, wanted))}, as the request stands for",
+            remedy="pass variants=tuple(variants_of(family, request)) to make_plan",
+        )
 
 
 def check_family(model: Model, settings: Settings) -> None:

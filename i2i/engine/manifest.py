@@ -1,9 +1,9 @@
 """What a folder job has done, kept beside its outputs so that a killed one goes on.
 
-``OUT/.i2i-job.jsonl`` holds a line of JSON a picture, written once its output lies in its place,
-and before that a line that claims the output's name. The last line that says "done" of a picture
-tells what its output holds, also when a later job failed on it. A torn last line, of a job that was
-killed as it wrote, is cut off.
+``OUT/.i2i-job.jsonl`` holds a line of JSON a picture, or a variant of it, written once its output
+lies in its place, and before that a line that claims the output's name. The last line that says
+"done" of a picture tells what its output holds, also when a later job failed on it. A torn last
+line, of a job that was killed as it wrote, is cut off.
 """
 
 import errno

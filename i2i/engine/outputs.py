@@ -1,7 +1,7 @@
 """Write what a folder job makes, and lay out its contact sheet."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from i2i.engine.records import Result
@@ -32,16 +32,24 @@ def unwritten(path: Path, error: OSError) -> ImageError:
     )
 
 
-def make_sheet(results: Sequence[Result], max_pixels: int = MAX_PIXELS) -> Picture:
-    """Return a contact sheet of results that are done, each input left of its output."""
-    pairs = (
-        (
-            read_picture(Path(result.input), max_pixels),
+def make_sheet(
+    rows: Sequence[Mapping[str, Result]],
+    variants: Sequence[str] = ("",),
+    max_pixels: int = MAX_PIXELS,
+) -> Picture:
+    """Return a contact sheet of what is done, each input left of its outputs.
+
+    ``rows`` are the results of each picture by variant, one of them at least; ``variants`` say in
+    which order they stand. A variant that is missing leaves its place grey.
+    """
+
+    def strip(row: Mapping[str, Result]) -> Iterator[Picture | None]:
+        yield read_picture(Path(next(iter(row.values())).input), max_pixels)
+        for variant in variants:
+            output = row[variant].output if variant in row else None
             # written by us a moment ago, and enlarged by some families
-            read_picture(Path(result.output), 10**12),
-        )
-        for result in results
-        if result.output is not None
-    )
+            yield None if output is None else read_picture(Path(output), 10**12)
+
+    captions = ("input", *variants) if any(variants) else ()
     with pillow_unbound():
-        return contact_sheet(pairs)
+        return contact_sheet(map(strip, rows), captions)

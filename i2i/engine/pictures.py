@@ -4,28 +4,31 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from i2i.engine.discovery import Plan, Task
 from i2i.engine.inference import (
-    Work,
     adds_detail,
     begin,
-    finish,
+    compose,
+    divide,
     is_out_of_memory,
     resized_pixels,
     resolve_work_size,
 )
 from i2i.engine.manifest import NAME, Manifest
+from i2i.engine.opened import Opened
 from i2i.engine.outputs import save, unwritten
 from i2i.engine.records import Result, Settings
 from i2i.engine.resample import Size
-from i2i.engine.sizes import Sizes
+from i2i.engine.sizes import Sizes, fitting_size
 from i2i.engine.tiles import Source
+from i2i.engine.variants import variants_of
 from i2i.errors import I2IError, ImageError
 from i2i.imaging import (
     Picture,
@@ -52,22 +55,6 @@ _log = logging.getLogger(__name__)
 IF_TOO_LARGE = "raise --max-pixels if the file is to be trusted"
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A picture that is decoded and waits to be translated."""
-
-    task: Task  # with the output and format that can hold the result
-    name: str
-    sha256: str
-    content: bytes | None  # of its file, where that is signed into the output
-    picture: Picture
-    work: Work
-    dtype: np.dtype[Any]  # of the result's pixels
-    notes: tuple[str, ...]
-    seconds: float
-    cost: int  # bytes, as it was estimated
-
-
 class Pictures:
     """Opens and writes the pictures of one job; both run in threads."""
 
@@ -76,7 +63,9 @@ class Pictures:
         self.fit = model.translator.fit
         self.short_side = resolve_work_size(settings.work_size, self.fit)
         self.sizes = Sizes(self.short_side, settings.restore_size, self.fit.scale, settings.box)
-        self.request = settings.request.model_dump(mode="json")
+        self.requests = variants_of(type(model.translator), settings.request)  # by variant
+        asked = {"": settings.request} | self.requests
+        self._said = {name: each.model_dump(mode="json") for name, each in asked.items()}
         self.options = settings.options()
         # Manifests inside an input may say where it was taken
         self._signs_inputs = settings.signing is not None and not settings.strip_gps
@@ -104,14 +93,31 @@ class Pictures:
         except Exception as error:
             return self._failed(task, name, sha256, error, time.monotonic() - started)
 
-    def write(self, opened: Opened, output: Source | Exception, seconds: float) -> Result:
+    def divided(self, opened: Opened) -> Opened | Result:
+        """Ask the family for the regions of a picture: where the model runs, and nowhere else."""
+        started = time.monotonic()
+        request = self.requests[opened.task.variant]
+        try:
+            works = divide(self.model.translator, opened.works[0].whole, request, self.short_side)
+        except Exception as error:
+            spent = opened.seconds + time.monotonic() - started
+            return self._failed(opened.task, opened.name, opened.sha256, error, spent)
+        if not works:
+            return opened
+        notes = *opened.notes, f"{len(works)} region{'s'[: len(works) > 1]} translated"
+        seconds = opened.seconds + time.monotonic() - started
+        return replace(opened, works=tuple(works), notes=notes, seconds=seconds)
+
+    def write(
+        self, opened: Opened, outputs: Sequence[Source] | Exception, seconds: float
+    ) -> Result:
         """Finish, encode and write one picture."""
         started = time.monotonic()
         task = opened.task
         try:
-            if isinstance(output, Exception):
-                raise output
-            content, notes = self._encoded(opened, output)
+            if isinstance(outputs, Exception):
+                raise outputs
+            content, notes = self._encoded(opened, outputs)
             self._check_free(task.output)
             self._claim(opened.name, task.output)
             save(task.output, content)
@@ -202,7 +208,7 @@ class Pictures:
             sha256=sha256,
             content=None,
             picture=picture,
-            work=work,
+            works=(work,),
             dtype=np.dtype(np.uint16 if sixteen else np.uint8),
             notes=(*picture.notes, *notes),
             seconds=time.monotonic() - started,
@@ -227,18 +233,21 @@ class Pictures:
         except OSError as error:
             raise unwritten(self.plan.out / NAME, error) from error
 
-    def _encoded(self, opened: Opened, output: Source) -> tuple[bytes, tuple[str, ...]]:
+    def _encoded(self, opened: Opened, outputs: Sequence[Source]) -> tuple[bytes, tuple[str, ...]]:
         """Return the file of a result, and what of its metadata the format has no room for."""
-        settings, picture, work = self.settings, opened.picture, opened.work
-        pixels = finish(output, work, self.fit, settings.restore, opened.dtype)
+        settings, picture, dtype = self.settings, opened.picture, opened.dtype
+        pixels = compose(picture.pixels, opened.works, outputs, self.fit, settings.restore, dtype)
         assert isinstance(pixels, np.ndarray)
         if picture.is_grey and self.fit.keeps_grey and pixels.shape[2] == 3:
             pixels = greyed(pixels)
-        size = self.sizes.final(picture.size)
-        pixels = resized_pixels(pixels, size, opened.dtype, "lanczos")
+        if opened.in_regions:  # the photograph was not reduced, only its crops
+            size = fitting_size(picture.size, settings.box)
+        else:
+            size = self.sizes.final(picture.size)
+        pixels = resized_pixels(pixels, size, dtype, "lanczos")
         alpha = picture.alpha
         if alpha is not None:  # bicubic throughout: Lanczos rings, which shows where nothing is
-            alpha = resized_pixels(alpha, size, opened.dtype)
+            alpha = resized_pixels(alpha, size, dtype)
         # By the longer side, of which rounding to a pixel is the smaller part
         metadata = scaled_density(picture.metadata, max(size) / max(picture.size))
         if settings.strip_gps:
@@ -257,10 +266,10 @@ class Pictures:
 
     def _provenance(self, opened: Opened) -> Provenance:
         header = self.model.header
-        mixed = self.settings.restore == "detail" and adds_detail(opened.work, self.fit)
-        asked = {"request": self.request, "options": self.options}
+        detailed = self.settings.restore == "detail" and adds_detail(opened.works[0], self.fit)
+        asked = {"request": self._said[opened.task.variant], "options": self.options}
         return Provenance(
-            digital_source_type=COMPOSITE if mixed else TRAINED,
+            digital_source_type=COMPOSITE if detailed or opened.in_regions else TRAINED,
             recipe=self.settings.recipe or "",
             family=header.family,
             version=header.distribution,
@@ -278,7 +287,7 @@ class Pictures:
         wanted = {
             "input_sha256": sha256,
             "model_sha256": self.model.sha256,
-            "request": self.request,
+            "request": self._said[task.variant],
             "options": self.options,
         }
         different = any(record[key] != value for key, value in wanted.items())
@@ -343,12 +352,13 @@ class Pictures:
             output=output,
             output_sha256=output_sha256,
             model_sha256=self.model.sha256,
-            request=self.request,
+            request=self._said[task.variant],
             options=self.options,
             status=status,
             error=error,
             notes=notes,
             seconds=round(seconds, 3),
+            variant=task.variant,
         )
 
     def _explain(self, error: Exception, where: str) -> str:

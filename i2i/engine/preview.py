@@ -7,6 +7,7 @@ from torch import Tensor
 
 from i2i.data import Layout
 from i2i.engine.inference import reduce, resolve_work_size, translate_batch
+from i2i.engine.variants import variants_of
 from i2i.errors import RecipeError, suggest
 from i2i.imaging import Picture, contact_sheet, from_tensor, read_picture, rgb8, to_tensor
 from i2i.recipe import Recipe
@@ -41,12 +42,20 @@ def preview_sources(layout: Layout, recipe: Recipe, fit: Fit) -> list[Tensor]:
 def preview_pairs(
     sources: Sequence[Tensor], recipe: Recipe, translator: Translator, device: torch.device
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return the sources beside their translations, as the recipe's request asks for them."""
+    """Return the sources beside their translations, as the recipe's request asks for them.
+
+    A source comes once for each variant of the request.
+    """
     if recipe.translate.work_size == "trained":
         sources = [reduce(source, translator.fit.trained_size) for source in sources]
     with torch.compiler.set_stance("force_eager"):  # other sizes than the crops' compile anew
-        results = translate_batch(translator, sources, recipe.request, device=device)
-    return list(zip(sources, results, strict=True))
+        results = [
+            translate_batch(translator, sources, request, device=device)
+            for request in variants_of(type(translator), recipe.request).values()
+        ]
+    return [
+        (source, each) for source, *made in zip(sources, *results, strict=True) for each in made
+    ]
 
 
 def preview_sheet(pairs: Sequence[tuple[Tensor, Tensor]]) -> Picture:

@@ -24,7 +24,7 @@ class Settings:
     (Batch and tile sum in another order: the last bit of a pixel may differ.)
     """
 
-    request: BaseModel
+    request: BaseModel  # which may stand for several: see Translator.variants
     work_size: WorkSize = "native"
     restore_size: bool = True
     restore: Restore = "resize"
@@ -59,7 +59,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """The record of one picture: what manifest and report hold, and what plugins hear.
+    """The record of one picture, or a variant of it: for manifest, report and plugins.
 
     "kept" is one that an earlier job had done: same input, model, request and options, and an
     output that still has its hash.
@@ -77,6 +77,7 @@ class Result:
     error: str | None
     notes: tuple[str, ...]  # what of the picture could not be kept or was changed
     seconds: float  # of work on this picture, waiting left out
+    variant: str = ""  # of those that were asked for
 
     def to_json(self) -> str:
         """Return the record as one line of ASCII: names that are no UTF-8 come back from it."""

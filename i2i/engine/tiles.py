@@ -20,6 +20,13 @@ Source = Pixels | Tensor
 """(H, W, C) pixels, or (C, H, W) float32 in [-1, 1]."""
 
 
+def size_of(image: Source) -> Size:
+    """Return height and width of pixels or of a tensor."""
+    if isinstance(image, Tensor):
+        return image.shape[-2], image.shape[-1]
+    return image.shape[0], image.shape[1]
+
+
 @dataclass(frozen=True)
 class Span:
     """A window along one axis of the padded picture: all of it, and the core that is kept."""

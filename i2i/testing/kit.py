@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from i2i.model_file import build
 from i2i.testing.declarations import check_class, check_exported, check_stages
+from i2i.testing.location import check_locate
 from i2i.testing.subject import SEED, Subject, batches, sheltered, valid_options
 from i2i.testing.training import (
     check_losses,
@@ -16,7 +17,12 @@ from i2i.testing.training import (
     check_resumes,
     rehearse,
 )
-from i2i.testing.translation import check_model_file, check_tiles, check_translate
+from i2i.testing.translation import (
+    check_model_file,
+    check_tiles,
+    check_translate,
+    check_variants,
+)
 from i2i.translator import Translator
 from i2i.types import Batch
 
@@ -42,8 +48,10 @@ def check_translator(
         check_resumes(subject, first)
         check_moves(subject, first)
         check_losses(subject)
+        check_variants(subject.family)
         check_translate(subject, first.course.translator)
         check_tiles(subject, first.course.translator)
+        check_locate(subject, first.course.translator)
         check_model_file(subject, first.course.translator)
 
 

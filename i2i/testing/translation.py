@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pluggy
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
-from i2i.engine.inference import translate_batch
+from i2i.engine.inference import begin, forward, translate_works
+from i2i.engine.variants import variants_of
 from i2i.model_file import Header, exported_state, load_model, save_model
 from i2i.plugins import Plugins
 from i2i.testing.subject import Subject, fault, untouched
@@ -29,7 +30,7 @@ def check_translate(subject: Subject, translator: Translator) -> None:
     translator.eval()
     translator.zero_grad(set_to_none=True)
     fit = translator.fit
-    for request in requests(subject.family.Request):
+    for request in requests(subject.family):
         for size in sizes(fit):
             images = pictures(fit, size)
             output = _translated(subject, translator, images, request)
@@ -37,7 +38,41 @@ def check_translate(subject: Subject, translator: Translator) -> None:
         _check_independence(subject, translator, images, request, output)
 
 
-def requests(kind: type[BaseModel]) -> Iterator[BaseModel]:
+def check_variants(family: type[Translator]) -> None:
+    """Check what every request that choices offer stands for: names, and requests by themselves."""
+    for asked in _asked(family.Request):
+        variants = variants_of(family, asked)
+        if list(variants_of(family, asked).items()) != list(variants.items()):
+            expected, remedy = "the same variants at each call", "let them follow from the request"
+            raise fault(family, "variants", "differs from call to call", expected, remedy)
+        for name, each in variants.items():
+            if [*variants_of(family, each).values()] != [each]:
+                wrong = f"names a variant {name!r} that stands for others than itself"
+                expected = "variants that are a request for one translation each"
+                remedy = "return {'': request} for a request for one translation"
+                raise fault(family, "variants", wrong, expected, remedy)
+            if not _is_valid(each):
+                wrong = f"names a variant {name!r} that is no valid request"
+                expected = "requests that the family's Request validates, from JSON too"
+                remedy = "build each with Request.model_validate"
+                raise fault(family, "variants", wrong, expected, remedy)
+
+
+def _is_valid(request: BaseModel) -> bool:
+    try:
+        said = request.model_dump(mode="json", warnings=False)
+        return type(request).model_validate(said) == request
+    except ValidationError:
+        return False
+
+
+def requests(family: type[Translator]) -> Iterator[BaseModel]:
+    """Yield what ``translate`` is given for every request that choices offer."""
+    for asked in _asked(family.Request):
+        yield from variants_of(family, asked).values()
+
+
+def _asked(kind: type[BaseModel]) -> Iterator[BaseModel]:
     """Yield the empty request, and one for each choice that a field lists."""
     yield kind()
     for name, field in kind.model_fields.items():
@@ -76,10 +111,8 @@ def check_tiles(subject: Subject, translator: Translator) -> None:
     translator.eval()
     side = max(fit.smallest, 2 * fit.halo + 8 * fit.multiple)
     image = pictures(fit, (2 * side + 1, 3 * side + fit.multiple + 1))[0]
-    for request in requests(subject.family.Request):
-        whole, tiled = (
-            translate_batch(translator, [image], request, tile=tile)[0] for tile in (None, side)
-        )
+    for request in requests(subject.family):
+        whole, tiled = (_in_tiles(translator, image, request, tile) for tile in (None, side))
         apart = float((whole - tiled).abs().max())
         if apart > TILE_TOLERANCE:
             raise fault(
@@ -90,6 +123,19 @@ def check_tiles(subject: Subject, translator: Translator) -> None:
                 "tiles that leave no trace: at most 1/255",
                 "enlarge 'halo', or set tiles=False where a normalisation sees the whole picture",
             )
+
+
+def _in_tiles(
+    translator: Translator, image: Tensor, request: BaseModel, tile: int | None
+) -> Tensor:
+    def run(batch: Tensor) -> Tensor:
+        return forward(translator, batch, request)
+
+    fit = translator.fit
+    work = begin(image, fit, None, restore_size=True)
+    (output,) = translate_works([work], run, fit, tile, 8, [None])
+    assert isinstance(output, Tensor)
+    return output
 
 
 def _translated(
@@ -196,7 +242,7 @@ def check_model_file(subject: Subject, translator: Translator) -> None:
             if tensor.is_floating_point():
                 tensor.copy_(tensor.half())  # what the file holds
     images = pictures(translator.fit, sizes(translator.fit)[0])
-    for request in requests(family.Request):
+    for request in requests(family):
         results = [_translated(subject, each, images, request) for each in (translator, loaded)]
         apart = float((results[0] - results[1]).abs().max())
         if apart > TOLERANCE:

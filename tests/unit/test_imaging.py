@@ -310,3 +310,23 @@ def test_a_contact_sheet_shows_each_input_left_of_its_output():
     assert sheet[120, 300].tolist() == [255, 255, 255]
     wide = Picture(np.zeros((8, 64, 3), dtype=np.uint8))
     assert contact_sheet([(wide, wide)] * 2, cell=64, num_columns=1).size == (2 * 24, 144)
+
+
+def test_long_strips_of_a_contact_sheet_stay_within_4096_pixels():
+    shades = [Picture(np.full((300, 200, 3), shade, dtype=np.uint8)) for shade in range(0, 200, 5)]
+    sheet = contact_sheet([shades, shades]).pixels
+    cell = 4096 // 40
+    assert sheet.shape == (2 * (cell + 16), 40 * cell + 16, 3)
+    for row in (0, 1):
+        centres = sheet[row * (cell + 16) + 8 + cell // 2, 8 + cell // 2 :: cell]
+        assert centres[:40, 0].tolist() == [*range(0, 200, 5)]
+
+
+def test_a_contact_sheet_leaves_the_place_of_what_is_missing_grey():
+    red = Picture(np.full((20, 40, 3), (255, 0, 0), dtype=np.uint8))
+    sheet = contact_sheet([(red, None, red)], ("input", "", "b"), cell=64).pixels
+    assert sheet.shape == (24 + 8 + 36, 3 * 64 + 16, 3)
+    dark = [(sheet[8:32, left : left + 64] < 100).any() for left in (8, 72, 136)]
+    assert dark == [True, False, True]
+    assert (sheet[32 + 8 : 32 + 28, 72 + 12 : 72 + 52] == 200).all()
+    assert (sheet[32:, 72 : 72 + 12] == 255).all()

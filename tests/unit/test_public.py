@@ -25,6 +25,7 @@ PUBLIC = {
     "Reading",
     "Recipe",
     "RecipeError",
+    "Region",
     "Term",
     "Translator",
     "Update",
