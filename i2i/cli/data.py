@@ -26,7 +26,9 @@ def command() -> None:
 def check(ctx: click.Context, folder: Path, layout: str | None, recipe: str | None) -> None:
     """Decode every picture of a data folder and report counts, sizes, modes and bad files.
 
-    Of layouts that bring pairs it also lists the pictures that have no partner.
+    Of layouts that bring pairs it also lists the pictures that have no partner. What the layout
+    leaves out, how many pictures each of its groups has, and pictures with which something seems
+    wrong are told where the layout knows such things.
 
     Exit status 1 when a picture cannot be read, a training folder is missing or empty, or its
     pictures do not make the pairs that training would need.
@@ -74,16 +76,16 @@ def _layout(layout: str | None, recipe: str | None) -> tuple[Any, Any, Any, bool
 
 
 def _some_inputs(kind: Any) -> Any:
-    """Return the layout's roles, or else a and b, as it brings them: as pairs or on their own."""
+    """Return what the layout brings: its roles, or else a and b, as pairs or on their own."""
     from i2i.errors import RecipeError
     from i2i.types import Inputs
 
     roles = kind.roles or ("a", "b")
-    pairs = Inputs(images=roles, paired=True)
+    pairs = Inputs(images=roles, paired=True, labels=kind.labels)
     try:
         kind.check(kind.Options(), pairs)
     except RecipeError:
-        return Inputs(images=roles, paired=False)
+        return Inputs(images=roles, paired=False, labels=kind.labels)
     return pairs
 
 
@@ -134,6 +136,7 @@ def _print(report: "DataReport", root: Path) -> None:
         console.print(table)
     _print_missing(report)
     _print_unreadable(report, root)
+    _print_told(report, root)
     for pairs in report.pairs:
         _print_pairs(pairs, root, report.resized)
     if report.shared:
@@ -164,6 +167,27 @@ def _print_unreadable(report: "DataReport", root: Path) -> None:
     for (split, lines), named in roles.items():
         click.echo(f"{len(lines)} unreadable, {split} role {' and '.join(named)}:")
         _print_some(lines)
+
+
+def _print_told(report: "DataReport", root: Path) -> None:
+    """Print what the layout itself says of the folder and of single pictures."""
+    if report.left_out:
+        click.echo(f"{len(report.left_out)} left out:")
+        _print_some([f"{place}: {reason}" for place, reason in report.left_out.items()])
+    for split, groups in report.groups.items():
+        if groups:
+            counts = ", ".join(f"{name}: {count}" for name, count in groups.items())
+            _say(f"Pictures a group in {split}: {counts}.")
+    if report.unseen is not None:
+        _say(f"What the pictures show was not looked at: {report.unseen}")
+    for folder in report.folders:
+        if folder.remarked:
+            verb = "seems" if len(folder.remarked) == 1 else "seem"
+            pictures = _counted(len(folder.readable), f"{folder.split} picture")
+            click.echo(
+                f"{len(folder.remarked)} of {pictures} of role {folder.role!r} {verb} wrong:"
+            )
+            _print_some([f"{_short(look.path, root)}: {look.remark}" for look in folder.remarked])
 
 
 def _print_pairs(report: "PairReport", root: Path, resized: bool) -> None:

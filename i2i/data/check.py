@@ -5,15 +5,18 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
 
 from i2i.data.layouts import Layout, Pairing, Part, Split
-from i2i.errors import DataError, ImageError
-from i2i.imaging import Pixels, decode, pillow_unbound, read_bytes
+from i2i.errors import DataError, I2IError, ImageError
+from i2i.imaging import Pixels, decode, pillow_unbound, read_bytes, rgb8
 from i2i.types import Inputs
 
 _SPLITS: Final[tuple[Split, ...]] = ("train", "test")
@@ -24,7 +27,10 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Look:
-    """What one picture turned out to be; ``fault`` says why it cannot be read."""
+    """What one picture turned out to be; ``fault`` says why it cannot be read.
+
+    ``remark`` is the layout's, of what seems wrong with it.
+    """
 
     path: Path  # of its file
     size: Size = (0, 0)
@@ -32,6 +38,7 @@ class Look:
     is_grey: bool = False  # all channels equal, whatever the mode
     digest: str = ""  # of the file's bytes
     fault: str | None = None
+    remark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,11 @@ class FolderReport:
     def unreadable(self) -> list[Look]:
         """The pictures that do not."""
         return [look for look in self.looks if look.fault is not None]
+
+    @property
+    def remarked(self) -> list[Look]:
+        """The pictures with which something seems wrong."""
+        return [look for look in self.looks if look.remark is not None]
 
     @property
     def modes(self) -> Counter[str]:
@@ -91,13 +103,18 @@ class PairReport:
 class DataReport:
     """All folders of a layout, their pairs, and the pictures that are in both train and test.
 
-    ``resized`` says whether training makes the sizes within a pair equal.
+    ``resized`` says whether training makes the sizes within a pair equal, ``left_out`` what no
+    split has and why, ``groups`` how many pictures of a split each group has, and ``unseen`` why
+    the layout could not look for remarks.
     """
 
     folders: tuple[FolderReport, ...]
     shared: tuple[tuple[Path, Path], ...] = ()
     pairs: tuple[PairReport, ...] = ()
     resized: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[Split, Mapping[str, int]] = field(default_factory=dict)
+    unseen: I2IError | None = None
 
     @property
     def is_fit(self) -> bool:
@@ -139,8 +156,14 @@ def check_folders(
                 found[role, split] = layout.list_pictures(root, options, inputs, role, split)
             except DataError as error:
                 found[role, split] = error
-    listed = [parts for parts in found.values() if not isinstance(parts, DataError)]
-    looks = _look_at((part for parts in listed for part in parts), on_picture)
+    roles = {
+        part: role
+        for (role, _), parts in found.items()
+        if not isinstance(parts, DataError)
+        for part in parts
+    }
+    remarks = _Remarks(layout, options, roles)
+    looks = _look_at(roles, remarks, on_picture)
     folders = tuple(
         FolderReport(role, split, missing=parts)
         if isinstance(parts, DataError)
@@ -156,10 +179,45 @@ def check_folders(
                 pairs.append(PairReport(split, pairing, misfits=misfits))
             elif pairing is not None:
                 pairs.append(PairReport(split, pairing, _unequal(pairing, looks)))
-    return DataReport(folders, _shared(folders), tuple(pairs), resized)
+    left_out, groups = _told(layout, root, options, inputs)
+    shared = _shared(folders)
+    return DataReport(folders, shared, tuple(pairs), resized, left_out, groups, remarks.unseen)
 
 
-def look(path: Path, parts: Sequence[Part]) -> dict[Part, Look]:
+class _Remarks:
+    """The layout's remarks on pictures, one at a time, until it says that it cannot look."""
+
+    def __init__(self, layout: type[Layout], options: Any, roles: Mapping[Part, str]) -> None:
+        self._layout, self._options, self._roles = layout, options, roles
+        self._lock = Lock()
+        self.unseen: I2IError | None = None
+
+    def __call__(self, part: Part, pixels: Pixels) -> str | None:
+        seen = np.asarray(pixels, np.uint8)
+        with self._lock:
+            if self.unseen is None:
+                try:
+                    return self._layout.remark(self._options, self._roles[part], seen)
+                except I2IError as error:
+                    self.unseen = error
+            return None
+
+
+def _told(
+    layout: type[Layout], root: Path, options: Any, inputs: Inputs
+) -> tuple[Mapping[str, str], Mapping[Split, Mapping[str, int]]]:
+    """Return what the layout leaves out, and the groups of each split that there is."""
+    left_out: Mapping[str, str] = {}
+    groups: dict[Split, Mapping[str, int]] = {}
+    with suppress(DataError):
+        left_out = layout.left_out(root, options, inputs)
+    for split in _SPLITS:
+        with suppress(DataError):
+            groups[split] = layout.groups(root, options, inputs, split)
+    return left_out, groups
+
+
+def look(path: Path, parts: Sequence[Part], remarks: _Remarks) -> dict[Part, Look]:
     """Decode one file to its end, as training would, and look at the pictures in it."""
     try:
         content = read_bytes(path)
@@ -170,26 +228,32 @@ def look(path: Path, parts: Sequence[Part]) -> dict[Part, Look]:
     if picture.pixels.dtype == np.uint16:
         mode += ";16"
     whole = Look(path, mode=mode, digest=hashlib.sha256(content).hexdigest())
-    return {part: _look_at_part(part, picture.pixels, whole) for part in parts}
+    pixels = rgb8(picture)
+    return {part: _look_at_part(part, pixels, whole, remarks) for part in parts}
 
 
-def _look_at_part(part: Part, pixels: Pixels, whole: Look) -> Look:
+def _look_at_part(part: Part, pixels: Pixels, whole: Look, remarks: _Remarks) -> Look:
     try:
         pixels = part.cut(pixels)
     except DataError as error:
         return Look(part.path, fault=error.wrong)
     is_grey = bool((pixels == pixels[..., :1]).all())
-    return replace(whole, size=(pixels.shape[1], pixels.shape[0]), is_grey=is_grey)
+    size, remark = (pixels.shape[1], pixels.shape[0]), remarks(part, pixels)
+    return replace(whole, size=size, is_grey=is_grey, remark=remark)
 
 
-def _look_at(parts: Iterable[Part], on_picture: Callable[[int, int], None]) -> dict[Part, Look]:
+def _look_at(
+    parts: Iterable[Part], remarks: _Remarks, on_picture: Callable[[int, int], None]
+) -> dict[Part, Look]:
     todo: dict[Path, list[Part]] = {}
-    for part in dict.fromkeys(parts):
+    for part in parts:
         todo.setdefault(part.path, []).append(part)
     looks: dict[Part, Look] = {}
     num_threads = min(8, (os.cpu_count() or 1) + 1)
     with pillow_unbound(), ThreadPoolExecutor(num_threads) as threads:
-        for done, seen in enumerate(threads.map(look, todo, todo.values()), start=1):
+        for done, seen in enumerate(
+            threads.map(look, todo, todo.values(), repeat(remarks)), start=1
+        ):
             looks |= seen
             on_picture(done, len(todo))
     return looks

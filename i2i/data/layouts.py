@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from i2i.errors import DataError
@@ -108,6 +110,9 @@ class Layout(ABC):
     roles: ClassVar[tuple[str, ...]] = ()
     """The roles that the layout serves, where they are not any that a family names."""
 
+    labels: ClassVar[tuple[str, ...]] = ()
+    """The labels that the layout brings."""
+
     cuts: ClassVar[bool] = False
     """Whether the layout cuts its pictures to what training takes.
 
@@ -159,6 +164,32 @@ class Layout(ABC):
         """Return why a pair of these sizes cannot be used, for layouts that cut; None if it can.
 
         ``sizes`` are (width, height) of the whole parts of ``match`` by role.
+        """
+        return None
+
+    @classmethod
+    def left_out(cls, root: Path, options: Any, inputs: Inputs) -> Mapping[str, str]:
+        """Return what no split has, though it looks as if meant to be there, and why.
+
+        Keys are as people find it: a file's path in the folder, "ages.csv line 7". For
+        'i2i data check' to report. Raises DataError as ``list_pictures`` does.
+        """
+        return {}
+
+    @classmethod
+    def groups(cls, root: Path, options: Any, inputs: Inputs, split: Split) -> Mapping[str, int]:
+        """Return the pictures of each group of a split, for 'i2i data check' to report.
+
+        Empty where the layout knows no groups. Raises DataError as ``list_pictures`` does.
+        """
+        return {}
+
+    @classmethod
+    def remark(cls, options: Any, role: str, pixels: NDArray[np.uint8]) -> str | None:
+        """Return what seems wrong with a picture, (H, W, 3) RGB, for 'i2i data check'.
+
+        None where all is well. Never called from two threads at once. Raises I2IError where it
+        cannot look at pictures at all, for want of an extra; it is then asked no more.
         """
         return None
 

@@ -1,14 +1,20 @@
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from i2i.cli.data import command
-from i2i.errors import DataError, RecipeError, UsageError
+from i2i.data import Unpaired
+from i2i.errors import DataError, I2IError, RecipeError, UsageError
+from i2i.imaging import Pixels
+from i2i.plugins import Plugins
+from i2i.types import Inputs
 
 
 def run(*words: str) -> Result:
@@ -305,3 +311,108 @@ def test_test_pictures_that_do_not_fit_do_not_keep_anyone_from_training(tmp_path
     assert done.exit_code == 1
     wrong = "its 124x140 pixels are fewer than the crop's 128"
     assert f"1 train pair does not fit:\n  train/2.png: {wrong}\n" in done.output
+
+
+class Telling(Unpaired):
+    """A stranger's layout that knows more of its pictures than that they are some."""
+
+    roles = ("cat",)
+    labels = ("weight",)
+    inputs: Inputs
+
+    @classmethod
+    def check(cls, options: Any, inputs: Inputs) -> None:
+        if inputs.paired or inputs.labels != ("weight",):
+            raise RecipeError("not mine", where="data", expected="cats", remedy="take cats")
+
+    @classmethod
+    def left_out(cls, root: Path, options: Any, inputs: Inputs) -> Mapping[str, str]:
+        return {f"cats.csv line {line}": "no cat" for line in range(2, 2 + len(inputs.labels))}
+
+    @classmethod
+    def groups(cls, root: Path, options: Any, inputs: Inputs, split: str) -> Mapping[str, int]:
+        cls.list_pictures(root, options, inputs, "cat", split)
+        return {"light": 3, "heavy": 0}
+
+    @classmethod
+    def remark(cls, options: Any, role: str, pixels: Pixels) -> str | None:
+        assert (pixels.dtype, pixels.shape[2], role) == ("uint8", 3, "cat")
+        return f"its {role} is too wide" if pixels.shape[1] > 40 else None
+
+
+@pytest.fixture
+def cats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for number in range(3):
+        picture(tmp_path / f"cats/trainCat/{number}.jpg", 40 + number)
+    Image.new("I;16", (50, 30)).save(tmp_path / "cats/trainCat/deep.png")
+    (tmp_path / "cats/trainCat/torn.jpg").touch()
+    monkeypatch.setattr(Plugins, "layout", lambda self, name: Telling)
+    return tmp_path / "cats"
+
+
+def test_what_a_layout_knows_of_its_pictures_is_told(cats: Path) -> None:
+    done = run("check", str(cats), "--layout", "cats")
+    assert (
+        "1 left out:\n"
+        "  cats.csv line 2: no cat\n"
+        "Pictures a group in train: light: 3, heavy: 0.\n"
+        "3 of 4 train pictures of role 'cat' seem wrong:\n"
+        "  trainCat/1.jpg: its cat is too wide\n"
+        "  trainCat/2.jpg: its cat is too wide\n"
+        "  trainCat/deep.png: its cat is too wide\n"
+    ) in done.output
+    assert "a group in test" not in done.output, "there is no such folder"
+    assert "Not ready to train" in done.output, "because of the torn file"
+    (cats / "trainCat/torn.jpg").unlink()
+    done = run("check", str(cats), "--layout", "cats")
+    assert done.exit_code == 0, "what only seems wrong keeps nobody from training"
+
+
+def test_a_layout_that_cannot_look_at_pictures_says_so_once(
+    cats: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remark(cls: type, options: Any, role: str, pixels: Pixels) -> str | None:
+        wanted = "pip install 'i2i-gan[cats]'"
+        raise I2IError("no eyes", where="remark", expected="the extra", remedy=wanted)
+
+    monkeypatch.setattr(Telling, "remark", classmethod(remark))
+    done = run("check", str(cats), "--layout", "cats")
+    said = (
+        "What the pictures show was not looked at: remark: no eyes; expected the extra; pip install"
+    )
+    assert done.output.count(said) == 1
+    assert "seem wrong" not in done.output
+
+
+def test_layouts_that_know_no_more_say_no_more(root: Path) -> None:
+    output = run("check", str(root)).output
+    for words in ("left out", "a group", "seem", "not looked at"):
+        assert words not in output
+
+
+def test_faces_are_counted_by_age_and_the_odd_ones_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from i2i_face_aging.layouts import AgeFolders
+
+    monkeypatch.setattr(Plugins, "layout", lambda self, name: AgeFolders)
+    monkeypatch.setattr("i2i_face_aging.faces.misplaced", lambda pixels: "no face was found in it")
+    for name in ("train/0-18/a.jpg", "train/70/b.jpg", "train/71/c.jpg", "test/30/d.jpg"):
+        picture(tmp_path / name)
+    picture(tmp_path / "train/dogs/rex.jpg")
+    done = run("check", str(tmp_path), "--layout", "age_folders")
+    assert done.exit_code == 0, done.output
+    assert [line.split()[:4] for line in done.output.splitlines() if " face " in line][:2] == [
+        ["train", "face", "train", "3"],
+        ["test", "face", "test", "1"],
+    ]
+    groups = "19-29: 0, 30-39: {}, 40-49: 0, 50-59: 0, 60+: {}."
+    assert (
+        "1 left out:\n"
+        "  train/dogs: the folder's name is no age from 0 to 120; it has 1 picture\n"
+        f"Pictures a group in train: 0-18: 1, {groups.format(0, 2)}\n"
+        f"Pictures a group in test: 0-18: 0, {groups.format(1, 0)}\n"
+        "3 of 3 train pictures of role 'face' seem wrong:\n"
+        "  train/0-18/a.jpg: no face was found in it\n"
+    ) in done.output
+    assert "1 of 1 test picture of role 'face' seems wrong:" in done.output
