@@ -29,6 +29,9 @@ from i2i.types import Batch, Progress, Term
 Scales = tuple[tuple[Tensor, ...], ...]
 """What a discriminator says: for each of its scales the outputs of its layers, logits last."""
 
+Conditions = tuple[Tensor, Tensor]
+"""What real and what made pictures are judged under, each (N, D): an age, a class."""
+
 _NEEDS = {
     "penalty_every": ("wgan_gp_weight", "r1_weight", "r2_weight"),
     "lecam_decay": ("lecam_weight",),
@@ -137,7 +140,9 @@ class Adversary(nn.Module):
     ``network`` maps (N, C, H, W) to ``Scales`` or to logits alone. ``label``, such as "_a", ends
     the names of terms, measurements and draws where a family has several. ``generator`` are the
     parameters of the player that it teaches. What it sees, real or not, has one shape and 3 k
-    channels: the picture, and beside it whatever it is conditioned on.
+    channels: the picture, and beside it whatever pictures it is conditioned on. A condition that is
+    no picture, (N, D), goes to ``network`` as a second argument, untouched by augmentation; moves
+    that give one must all do so.
     """
 
     mean_real: Tensor
@@ -166,26 +171,38 @@ class Adversary(nn.Module):
             self.register_buffer("mean_fake", torch.zeros(()))
         self.register_buffer("adapted_at", torch.zeros((), dtype=torch.int64))  # images
 
-    def grow(self, shape: tuple[int, ...]) -> None:
-        """Allocate the pool for what it sees, (C, H, W): call it from the family's ``grow``."""
+    def grow(self, shape: tuple[int, ...], condition_size: int = 0) -> None:
+        """Allocate the pool for what it sees, (C, H, W): call it from the family's ``grow``.
+
+        ``condition_size`` is D where pictures are judged under a condition.
+        """
         if self.options.pool_size:
+            shape = (shape[0] + condition_size, *shape[1:])
             self.pool = ImagePool(f"pool{self.label}", self.options.pool_size, shape)
 
-    def forward(self, seen: Tensor) -> Scales:
-        """Return what the discriminator says of (N, C, H, W), as it is."""
-        return _scales(self.network(seen))
+    def forward(self, seen: Tensor, condition: Tensor | None = None) -> Scales:
+        """Return what the discriminator says of (N, C, H, W), as it is, under a condition."""
+        return self._said(seen, condition)
 
-    def fool(self, fake: Tensor, real: Tensor, batch: Batch, now: Progress) -> tuple[Term, ...]:
+    def fool(
+        self,
+        fake: Tensor,
+        real: Tensor,
+        batch: Batch,
+        now: Progress,
+        conditions: Conditions | None = None,
+    ) -> tuple[Term, ...]:
         """Return the generator's terms; gradients reach ``fake`` alone. Both (N, C, H, W)."""
         options, label = self.options, self.label
+        real_condition, condition = conditions or (None, None)
         self._clip()  # it has just moved
-        said = self(self._shown(fake, batch, now, "fooling"))
+        said = self(self._shown(fake, batch, now, "fooling"), condition)
         terms = []
         reference: Scales = ()
         if self.game.needs_real or options.feature_matching_weight:
             with torch.no_grad():  # real pictures teach the generator nothing by themselves
                 # The same draws: features are compared place by place.
-                reference = self(self._shown(real, batch, now, "fooling"))
+                reference = self(self._shown(real, batch, now, "fooling"), real_condition)
         losses = [
             self.game.fool(each[-1], reference[scale][-1] if self.game.needs_real else None)
             for scale, each in enumerate(said)
@@ -199,19 +216,28 @@ class Adversary(nn.Module):
             terms.append(Term(f"history{label}", value, options.historical_average_weight))
         return tuple(terms)
 
-    def judge(self, real: Tensor, fake: Tensor, batch: Batch, now: Progress) -> Judged:
+    def judge(
+        self,
+        real: Tensor,
+        fake: Tensor,
+        batch: Batch,
+        now: Progress,
+        conditions: Conditions | None = None,
+    ) -> Judged:
         """Return the discriminator's terms. Both (N, C, H, W); no gradient reaches the pictures."""
         options, label = self.options, self.label
-        fake, real = self._pooled(fake, batch, now), real.detach()
+        real_condition, condition = conditions or (None, None)
+        fake, condition = self._pooled(fake, condition, batch, now)
+        real = real.detach()
         shown_real = self._shown(real, batch, now, "real")
-        said_real = self(shown_real)
-        said_fake = self(self._shown(fake, batch, now, "fake"))
+        said_real = self(shown_real, real_condition)
+        said_fake = self(self._shown(fake, batch, now, "fake"), condition)
         losses = [
             self.game.judge(ours[-1], theirs[-1])
             for ours, theirs in zip(said_real, said_fake, strict=True)
         ]
         terms = [Term(f"judge{label}", _sum(losses), options.discriminator_weight)]
-        terms += self._slopes(fake, real, batch, now)
+        terms += self._slopes(fake, real, batch, now, real_condition, condition)
         if options.lecam_weight:
             logits = _logits(said_real), _logits(said_fake)
             value = penalties.lecam(*logits, self.mean_real, self.mean_fake)
@@ -243,9 +269,12 @@ class Adversary(nn.Module):
             self.own_history.update()
             self.generator_history.update()
 
-    def _pooled(self, fake: Tensor, batch: Batch, now: Progress) -> Tensor:
+    def _pooled(
+        self, fake: Tensor, condition: Tensor | None, batch: Batch, now: Progress
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return made pictures, some of them older, each with the condition it was made under."""
         if not self.options.pool_size:
-            return fake.detach().float()
+            return fake.detach().float(), condition
         if self.pool is None:
             raise PluginError(
                 "the pool has no size yet",
@@ -253,8 +282,12 @@ class Adversary(nn.Module):
                 expected="grow() called with the (C, H, W) of what the discriminator sees",
                 remedy="call it from the family's grow",
             )
-        pooled: Tensor = self.pool(fake, batch, now)
-        return pooled
+        if condition is None:
+            return self.pool(fake, batch, now), None
+        planes = condition[:, :, None, None].expand(-1, -1, *fake.shape[2:])
+        pooled = self.pool(torch.cat([fake.float(), planes], 1), batch, now)
+        num_channels = fake.shape[1]
+        return pooled[:, :num_channels], pooled[:, num_channels:, 0, 0]
 
     @torch.no_grad()
     def _clip(self) -> None:
@@ -276,30 +309,43 @@ class Adversary(nn.Module):
         left = 1.0 if length is None else max(1 - now.images / length, 0.0)
         return self.options.instance_noise * left
 
-    def _slopes(self, fake: Tensor, real: Tensor, batch: Batch, now: Progress) -> list[Term]:
+    def _slopes(
+        self,
+        fake: Tensor,
+        real: Tensor,
+        batch: Batch,
+        now: Progress,
+        real_condition: Tensor | None,
+        condition: Tensor | None,
+    ) -> list[Term]:
         """Return the gradient penalties that are due."""
         options, label = self.options, self.label
         if not now.every(options.penalty_every):
             return []
         terms = []
 
-        def score(kind: str) -> penalties.Score:
+        def score(kind: str, given: Tensor | None) -> penalties.Score:
             """Through augmentation and noise, as the discriminator sees pictures of this kind."""
-            return lambda images: _means(
-                _scales(self.network(self._shown(images, batch, now, kind)))
-            )
+            return lambda images: _means(self._said(self._shown(images, batch, now, kind), given))
 
         if options.wgan_gp_weight:
             mix = now.uniform(batch, f"mix{label}", 1, 1, 1)
-            value = penalties.wgan_gp(score("real"), real, fake, mix)
+            between = real_condition
+            if real_condition is not None and condition is not None:  # as the pictures are mixed
+                between = torch.lerp(condition, real_condition, mix.flatten(1))
+            value = penalties.wgan_gp(score("real", between), real, fake, mix)
             terms.append(Term(f"wgan_gp{label}", value, options.wgan_gp_weight))
         if options.r1_weight:
-            value = penalties.r1(score("real"), real)
+            value = penalties.r1(score("real", real_condition), real)
             terms.append(Term(f"r1{label}", value, options.r1_weight))
         if options.r2_weight:
-            value = penalties.r2(score("fake"), fake)
+            value = penalties.r2(score("fake", condition), fake)
             terms.append(Term(f"r2{label}", value, options.r2_weight))
         return [Term(t.name, t.value, t.weight * options.penalty_every) for t in terms]
+
+    def _said(self, seen: Tensor, condition: Tensor | None) -> Scales:
+        """Return what ``forward`` does, never compiled: a penalty differentiates it twice."""
+        return _scales(self.network(seen) if condition is None else self.network(seen, condition))
 
     def _measured(self, real: Scales, fake: Scales) -> dict[str, Tensor]:
         """Return the scalars that ``after_step`` needs, and no others."""

@@ -1,0 +1,1 @@
+"""Face ageing with conditional GANs: a plugin of i2i."""
