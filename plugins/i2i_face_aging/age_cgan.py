@@ -37,7 +37,9 @@ class AgeCGANOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    side: Literal[64, 128, 256] = Field(64, description="Pixels a side of the faces it makes.")
+    side: int = Field(
+        64, ge=64, description="Pixels a side of the faces it makes: 64, 128 and so on, doubled."
+    )
     latent_size: int = Field(100, ge=1, description="Numbers that a face is made from.")
     width: int = Field(64, ge=1, description="Channels of the generator's largest features.")
     discriminator_width: int = Field(
@@ -63,7 +65,9 @@ class AgeCGANOptions(BaseModel):
 
     @model_validator(mode="after")
     def _check_used(self) -> Self:
-        """Refuse what would have no effect; a default may stand, for a run's recipe has all."""
+        """Refuse what cannot be, or would have no effect; a default may stand."""
+        if self.side & (self.side - 1):
+            raise ValueError(f"side {self.side} is no power of two, as halving it needs")
         if self.embedding != "mobileface" and self.keep != "identity":
             raise ValueError(f"no embedding {self.embedding} where pixels are kept")
         return self

@@ -16,6 +16,7 @@ from i2i.testing import make_batch
 from i2i.testing.batches import shapes_for
 from i2i.types import derive_seed
 from tests.contract.plain import Plain
+from tests.contract.plain_faces import PlainAges, PlainGroups, features, one_hot, targets_of
 from tests.contract.plain_srgan import PlainUNet, PlainVGG
 
 GAME = {
@@ -40,8 +41,26 @@ ALONE: dict[str, dict[str, Any]] = {
         "generator": {"architecture": "compact", "width": 2, "num_blocks": 1},
         "perceptual": {"weight": 0.0},
     },
+    "face-aging": {
+        "width": 2,
+        "num_blocks": 1,
+        "discriminator_width": 2,
+        "age_weight": 0.0,
+        "identity_weight": 0.0,
+        "cycle_weight": 0.0,
+        "sparsity_weight": 0.0,
+        "reconstruction_weight": 0.0,
+    },
+    "age-cgan": {"latent_size": 5, "width": 2, "discriminator_width": 2},
 }
 """Options that leave nothing but the game; dropout would draw from another generator."""
+
+OWN_GAME: dict[str, dict[str, Any]] = {"face-aging": {"r1_weight": 0.0}}
+"""What is switched off where it is on by default."""
+
+SIDES = {"face-aging": 64, "age-cgan": 64}  # pixels, where 16 are not enough
+
+PENALTIES = ("r1_weight", "r2_weight", "wgan_gp_weight")
 
 Gradients = dict[str, dict[str, Tensor]]  # by player and parameter
 
@@ -58,6 +77,30 @@ class Duel:
     batch: Batch
     now: Progress
     past: Sequence["Duel"] = ()
+    conditions: tuple[Tensor, Tensor] | None = None  # of real and of fake, (N, D)
+
+    @property
+    def on_real(self) -> Plain:
+        """What judges real pictures."""
+        return self.plain.under(self.conditions and self.conditions[0])
+
+    @property
+    def on_fake(self) -> Plain:
+        """What judges fake ones."""
+        return self.plain.under(self.conditions and self.conditions[1])
+
+    def between(self, mix: Tensor) -> Plain:
+        """What judges pictures between the two, this much of each real."""
+        if self.conditions is None:
+            return self.plain
+        real, fake = self.conditions
+        share = mix.reshape(-1, 1)
+        return self.plain.under(share * real + (1 - share) * fake)
+
+    def made(self) -> list[tuple[Tensor, Tensor | None]]:
+        """What pools keep: each fake picture, and its condition."""
+        conditions = self.conditions[1] if self.conditions else [None] * len(self.fake)
+        return [*zip(self.fake.detach(), conditions, strict=True)]
 
     def normal(self, name: str) -> Tensor:
         """Return a draw in the shape of the pictures."""
@@ -65,14 +108,14 @@ class Duel:
 
     def said(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the logits of real and fake, a scale each."""
-        return self.plain.logits(self.real), self.plain.logits(self.fake)
+        return self.on_real.logits(self.real), self.on_fake.logits(self.fake)
 
 
 def made(
     name: str,
     changed: Mapping[str, Any] | None = None,
     *,
-    size: int = 16,
+    size: int | None = None,
     seed: int = 3,
     still: bool = True,
 ) -> Translator:
@@ -82,11 +125,12 @@ def made(
     srgan's discriminator divides its weights by moves on at every forward unless it is ``still``.
     """
     changed = dict(changed or {})
-    options = {
-        **ALONE[name],
-        "discriminator": JUDGES.get(name, SHARED) | changed.pop("discriminator", {}),
-        "game": GAME | changed,
-    }
+    options = {**ALONE[name]}
+    if name not in SIDES:
+        options["discriminator"] = JUDGES.get(name, SHARED) | changed.pop("discriminator", {})
+    if name in OWN_GAME and any(changed.get(each) for each in PENALTIES):
+        changed = {"penalty_every": 1} | changed  # as it is elsewhere by default
+    options["game"] = GAME | OWN_GAME.get(name, {}) | changed
     family = load_plugins().family(name)
     translator = build(family, family.Options.model_validate(options), seed)
     shapes = shapes_of(translator, size)
@@ -100,12 +144,15 @@ def made(
                 translator.adversary.network(torch.zeros(1, *shapes["high"]))
             translator.adversary.network.network.last.weight *= 8  # or its slopes hardly matter
         translator.adversary.network.eval()
+    if name == "age-cgan":
+        translator.adversary.network.eval()  # each picture by its own statistics
     return translator
 
 
-def shapes_of(translator: Translator, size: int) -> dict[str, tuple[int, ...]]:
+def shapes_of(translator: Translator, size: int | None) -> dict[str, tuple[int, ...]]:
     """Return the shapes of roles where discriminators see ``size`` pixels a side."""
     fit = translator.fit
+    size = size or SIDES.get(translator.name, 16)
     return shapes_for(translator.inputs, fit, (size // fit.scale, size // fit.scale))
 
 
@@ -121,11 +168,15 @@ def plain_name(name: str) -> str:
     return name.replace("parametrizations.weight.original", "weight")
 
 
-def make(translator: Translator, step: int = 0, size: int = 16) -> tuple[Batch, Progress]:
+def make(translator: Translator, step: int = 0, size: int | None = None) -> tuple[Batch, Progress]:
     """Return the batch of a step, two samples of its own, and where training stands."""
     shapes = shapes_of(translator, size)
     batch = make_batch(translator.inputs, batch_size=2, shapes=shapes, seed=step)
-    return batch, Progress(5, translator.stages[-1], step, 2 * step)
+    if "age" in batch.labels:
+        batch = replace(batch, labels={"age": torch.tensor([4.5, 37.0]) + 9 * step})
+    stages = translator.stages
+    stage = "adversarial" if "adversarial" in stages else stages[-1]
+    return batch, Progress(5, stage, step, 2 * step)
 
 
 def play(translator: Translator, batch: Batch, now: Progress) -> tuple[Gradients, dict[str, float]]:
@@ -177,6 +228,8 @@ def plain(adversary: Adversary, options: Any) -> Plain:
 
 
 def _met(translator: Translator, batch: Batch, now: Progress) -> list[Duel]:
+    if translator.name in SIDES:
+        return [_met_faces(translator, batch, now)]
     options = translator.options.discriminator
     a, b = (image.double() for image in batch.images.values())
     if translator.name == "cyclegan":
@@ -194,7 +247,24 @@ def _met(translator: Translator, batch: Batch, now: Progress) -> list[Duel]:
     return [Duel("", judge, weights, torch.cat([a, b], 1), fake, batch, now)]
 
 
-def lead(translator: Translator, num_steps: int, size: int = 16) -> list[list[Duel]]:
+def _met_faces(translator: Translator, batch: Batch, now: Progress) -> Duel:
+    """Families whose discriminators judge under a condition."""
+    faces, ages = batch.images["face"].double(), batch.labels["age"].tolist()
+    network, weights = translator.adversary.network, _leaves(translator.generator)
+    if translator.name == "age-cgan":
+        latents = now.normal(batch, "latent", translator.options.latent_size).double()
+        groups = one_hot(ages)
+        fake = _run(translator.generator, weights, latents, groups)
+        judge = PlainGroups(_leaves(network), is_still=not network.training)
+        return Duel("", judge, weights, faces, fake, batch, now, conditions=(groups, groups))
+    targets = targets_of(batch, now, translator.options.reconstruction_share)
+    given = torch.tensor(ages), torch.tensor(targets)
+    fake = faces + _run(translator.generator, weights, faces, *given)
+    conditions = features(ages), features(targets)
+    return Duel("", PlainAges(_leaves(network)), weights, faces, fake, batch, now, (), conditions)
+
+
+def lead(translator: Translator, num_steps: int, size: int | None = None) -> list[list[Duel]]:
     """Play steps, each with its ``after_step``, and move on; return what was met in them."""
     past = []
     for step in range(num_steps):
@@ -273,5 +343,8 @@ def _leaves(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _run(generator: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    return functional_call(copy.deepcopy(generator).double(), dict(weights), (x,))
+def _run(generator: nn.Module, weights: Mapping[str, Tensor], *given: Tensor) -> Tensor:
+    generator = copy.deepcopy(generator).double()
+    if hasattr(generator, "embed"):  # of ages, whose waves are float32
+        generator.embed.register_forward_pre_hook(lambda _, waves: (waves[0].double(),))
+    return functional_call(generator, dict(weights), given)

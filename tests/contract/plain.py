@@ -52,6 +52,15 @@ class Plain:
     def logits(self, x: Tensor) -> list[Tensor]:
         return [each[-1] for each in self(x)]
 
+    def under(self, condition: Tensor | None) -> "Plain":
+        """The same, which judges pictures under a condition; most know of none."""
+        assert condition is None
+        return self
+
+    def of(self, index: int) -> "Plain":
+        """The same, which judges one of these pictures."""
+        return self
+
     def score(self, x: Tensor) -> Tensor:
         """The mean logit of one picture (C, H, W), judged alone; scales add."""
         return torch.stack([each.mean() for each in self.logits(x[None])]).sum()
@@ -180,7 +189,7 @@ def slopes(plain: Plain, pictures: Tensor, seen: Callable[[int, Tensor], Tensor]
     gradients = []
     for index, picture in enumerate(pictures.detach()):
         at = picture.clone().requires_grad_()
-        score = plain.score(seen(index, at))
+        score = plain.of(index).score(seen(index, at))
         gradients.append(torch.autograd.grad(score, at, create_graph=True)[0])
     return gradients
 

@@ -187,7 +187,7 @@ def test_a_plugin_is_listed_with_family_distribution_version_and_source(run, sit
 def test_names_are_those_in_use_and_nothing_else_reaches_standard_output(run):
     done = run("plugins", "--names")
 
-    assert done.stdout.split() == ["i2i", "cyclegan", "pix2pix", "srgan", "mirrors", "watcher"]
+    assert " ".join(done.stdout.split()) == "i2i cyclegan face-aging pix2pix srgan mirrors watcher"
     assert "a plugin that prints" in done.stderr
 
 

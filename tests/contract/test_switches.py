@@ -71,7 +71,7 @@ def smoothed(form: str) -> Switch:
     """One-sided: the loss of real pictures alone, at a label of 0.8 less that at 1."""
 
     def judging(duel: Duel) -> Tensor:
-        logits = duel.plain.logits(duel.real)[0]
+        logits = duel.on_real.logits(duel.real)[0]
         if form == "least_squares":
             return ((logits - 0.8) ** 2 - (logits - 1) ** 2).mean()
         p = logits.sigmoid()
@@ -84,7 +84,7 @@ def matching(duel: Duel) -> Tensor:
     """2.0 times the mean distance of the features before the logits."""
     distances = [
         (r.detach() - f).abs().mean()
-        for reals, fakes in zip(duel.plain(duel.real), duel.plain(duel.fake), strict=True)
+        for reals, fakes in zip(duel.on_real(duel.real), duel.on_fake(duel.fake), strict=True)
         for r, f in zip(reals[:-1], fakes[:-1], strict=True)
     ]
     return 2.0 * torch.stack(distances).mean()
@@ -92,11 +92,19 @@ def matching(duel: Duel) -> Tensor:
 
 def mixed(duel: Duel) -> Tensor:
     mix = duel.now.uniform(duel.batch, f"mix{duel.label}", 1, 1, 1).double()
-    return one_centred(duel.plain, duel.real, duel.fake.detach(), mix)
+    return one_centred(duel.between(mix), duel.real, duel.fake.detach(), mix)
 
 
 def means(duel: Duel) -> tuple[Tensor, Tensor]:
     return tuple(torch.cat([e.flatten() for e in each]).mean() for each in duel.said())
+
+
+def flat_at_real(duel: Duel) -> Tensor:
+    return 4.0 * zero_centred(duel.on_real, duel.real)
+
+
+def flat_at_fake(duel: Duel) -> Tensor:
+    return 4.0 * zero_centred(duel.on_fake, duel.fake)
 
 
 def lecam(decay: float) -> Loss:
@@ -129,11 +137,11 @@ def noisy(deviation: float) -> Switch:
     def judging(duel: Duel) -> Tensor:
         real = duel.real + deviation / 2 * duel.normal("noise_real")
         fake = duel.fake + deviation / 2 * duel.normal("noise_fake")
-        under = judged("non_saturating", duel.plain.logits(real), duel.plain.logits(fake))
+        under = judged("non_saturating", duel.on_real.logits(real), duel.on_fake.logits(fake))
         return under - judged("non_saturating", *duel.said())
 
     def fooling(duel: Duel) -> Tensor:
-        fake = duel.plain.logits(duel.fake + deviation / 2 * duel.normal("noise_fooling"))
+        fake = duel.on_fake.logits(duel.fake + deviation / 2 * duel.normal("noise_fooling"))
         return fooled("non_saturating", fake, fake) - fooled("non_saturating", *duel.said())
 
     on = {"instance_noise": deviation, "instance_noise_images": 8}
@@ -143,22 +151,24 @@ def noisy(deviation: float) -> Switch:
 def penalised_under_noise(duel: Duel) -> Tensor:
     """The slopes at real pictures of what the discriminator sees of them: they are under noise."""
     noise = 0.5 * duel.normal("noise_real")
-    return 4.0 * zero_centred(duel.plain, duel.real, lambda index, x: x + noise[index])
+    return 4.0 * zero_centred(duel.on_real, duel.real, lambda index, x: x + noise[index])
 
 
 def pooled(duel: Duel) -> Tensor:
-    """Half of the time an older translation, as a plain list of two decides."""
-    kept: list[Tensor] = []
+    """Half of the time an older translation, as a plain list of two decides, and its condition."""
+    kept: list[tuple[Tensor, Tensor | None]] = []
     for met in (*duel.past, duel):
         shown = []
         draws = met.now.uniform(met.batch, f"pool{met.label}", 2).tolist()
-        for picture, (coin, place) in zip(met.fake.detach(), draws, strict=True):
-            shown.append(picture)
+        for new, (coin, place) in zip(met.made(), draws, strict=True):
+            shown.append(new)
             if len(kept) < 2:
-                kept.append(picture)
+                kept.append(new)
             elif coin < 0.5:
-                shown[-1], kept[int(2 * place)] = kept[int(2 * place)], picture
-    logits = duel.plain.logits(torch.stack(shown))
+                shown[-1], kept[int(2 * place)] = kept[int(2 * place)], new
+    pictures, conditions = zip(*shown, strict=True)
+    under = None if conditions[0] is None else torch.stack(conditions)
+    logits = duel.plain.under(under).logits(torch.stack(pictures))
     real, fake = duel.said()
     return judged("non_saturating", real, logits) - judged("non_saturating", real, fake)
 
@@ -177,16 +187,16 @@ SWITCHES = {
     ),
     "feature_matching_weight": Switch({"feature_matching_weight": 2.0}, None, matching),
     "wgan_gp_weight": Switch({"wgan_gp_weight": 5.0}, lambda duel: 5.0 * mixed(duel)),
-    "r1_weight": Switch({"r1_weight": 4.0}, lambda duel: 4.0 * zero_centred(duel.plain, duel.real)),
-    "r2_weight": Switch({"r2_weight": 4.0}, lambda duel: 4.0 * zero_centred(duel.plain, duel.fake)),
+    "r1_weight": Switch({"r1_weight": 4.0}, flat_at_real),
+    "r2_weight": Switch({"r2_weight": 4.0}, flat_at_fake),
     "penalties beside a loss of another weight": Switch(
         {"r1_weight": 4.0, "discriminator_weight": 0.5},
-        lambda duel: 4.0 * zero_centred(duel.plain, duel.real),
+        flat_at_real,
         off={"discriminator_weight": 0.5},
     ),
     "penalty_every, when due": Switch(
         {"r1_weight": 4.0, "penalty_every": 3},
-        lambda duel: 3 * 4.0 * zero_centred(duel.plain, duel.real),
+        lambda duel: 3 * flat_at_real(duel),
         steps=3,
     ),
     "penalty_every, when not": Switch({"r1_weight": 4.0, "penalty_every": 3}, steps=2),

@@ -205,13 +205,14 @@ def test_a_byte_order_mark_is_no_fault(plugins, tmp_path):
         ("family = 3", "my.toml: family: there is no family named 3; "),
         (
             RECIPE.replace('"tiny"', '"tinny"'),
-            "my.toml: family: there is no family named 'tinny'; expected one of cyclegan, "
-            "demanding, pix2pix, srgan, stubborn, tiny; did you mean 'tiny'?",
+            "my.toml: family: there is no family named 'tinny'; expected one of age-cgan, "
+            "cyclegan, demanding, face-aging, pix2pix, srgan, stubborn, tiny; did you mean 'tiny'?",
         ),
         (
             RECIPE + '[data]\nlayout = "unpared"',
             "my.toml: data.layout: there is no layout named 'unpared'; "
-            "expected one of high_resolution, paired, side_by_side, unpaired; "
+            "expected one of age_folders, age_table, high_resolution, paired, side_by_side, "
+            "unpaired, utkface; "
             "did you mean 'unpaired'?",
         ),
         ('family = "tiny', "my.toml: not valid TOML: "),
