@@ -151,6 +151,13 @@ class AgeCGAN(Translator):
         """Move the discriminator and the generator, or the encoder."""
         latents = now.normal(batch, "latent", self.options.latent_size)
         if now.stage == ENCODER:
+            if len(batch) == 1:
+                raise RecipeError(
+                    "a batch of one face has no statistics to normalise by",
+                    where=f"stages.{ENCODER}",
+                    expected="two faces or more at once",
+                    remedy="raise batch_size, or lower micro_batches",
+                )
             drawn = now.uniform(batch, "group", 1)[:, 0]
             made = self._made(latents, _one_hot((drawn * NUM_GROUPS).long()))
             yield Update("encoder", Term("latent", l2(self.encoder(made), latents)))
@@ -196,8 +203,9 @@ class AgeCGAN(Translator):
         )
         own = _one_hot(_groups(ages))
         with without_autocast(images):
+            weights = self._weights()
             latents = [
-                self._latent(face, group, request)
+                self._latent(face, group, request, weights)
                 for face, group in zip(images.float()[:, None], own[:, None], strict=True)
             ]
             target = _groups(torch.full_like(ages, request.target))
@@ -209,12 +217,22 @@ class AgeCGAN(Translator):
         made: Tensor = self.generator(latents, groups, running=True)
         return made
 
-    def _latent(self, face: Tensor, group: Tensor, request: AgeCGANRequest) -> Tensor:
+    def _weights(self) -> bytes:
+        """Return a digest of what a latent depends on beside the face."""
+        digest = hashlib.sha256()
+        for module in (self.generator, self.encoder):
+            for tensor in module.state_dict().values():
+                digest.update(tensor.cpu().numpy().tobytes())
+        return digest.digest()
+
+    def _latent(
+        self, face: Tensor, group: Tensor, request: AgeCGANRequest, weights: bytes
+    ) -> Tensor:
         """Return the latent (1, Z) of one face; the last few are remembered.
 
         A face that is asked for in several ages has one latent, and the search takes the time.
         """
-        asked = f"{request.refine_steps} {request.seed}".encode()
+        asked = f"{request.refine_steps} {request.seed}".encode() + weights
         seen = face.cpu().numpy().tobytes() + group.cpu().numpy().tobytes() + asked
         key = hashlib.sha256(seen).digest()
         if key not in self._remembered:

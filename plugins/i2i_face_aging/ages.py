@@ -49,7 +49,7 @@ class AgeRequest(BaseModel):
     face: Literal["aligned", "detect"] = Field(
         "aligned",
         description="Pictures are faces cut out as the training's were, or photographs in which "
-        "every face is to be found, translated and put back (the extra i2i-gan[faces]).",
+        "every face is to be found, translated and put back.",
     )
 
     @model_validator(mode="after")

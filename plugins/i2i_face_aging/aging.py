@@ -102,7 +102,8 @@ class FaceAging(Translator):
                     own = self.embedding(faces)
                 value = 1 - (self.embedding(made) * own).sum(1).mean()
                 terms.append(Term("identity", value, options.identity_weight))
-            if options.cycle_weight and now.every(options.cycle_every):
+            turns = options.game.discriminator_steps
+            if options.cycle_weight and now.every(turns * options.cycle_every):
                 back = made + self.generator(made, target, source)
                 weight = options.cycle_weight * options.cycle_every
                 terms.append(Term("cycle", l1(back, faces), weight))

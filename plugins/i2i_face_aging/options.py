@@ -7,6 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from i2i.adversary import GameOptions
 from i2i_face_aging.embedding import EmbeddingName
 
+_NEEDS = {
+    "judge_noise": "age_weight",
+    "embedding": "identity_weight",
+    "cycle_every": "cycle_weight",
+    "reconstruction_weight": "reconstruction_share",
+}
+"""The keys that have no effect unless another is set."""
+
 
 class AgingGame(GameOptions):
     """A discriminator without normalisation, kept smooth by flat slopes at real faces."""
@@ -53,7 +61,10 @@ class AgingOptions(BaseModel):
         2.0, ge=0, description="Draws a face that comes back to its own age to what it was."
     )
     cycle_every: int = Field(
-        2, ge=1, description="Steps from one cycle to the next, which weighs as many times more."
+        2,
+        ge=1,
+        description="Moves of the generator from one cycle to the next, which weighs as many times "
+        "more.",
     )
     sparsity_weight: float = Field(
         0.2, ge=0, description="Keeps small what is added to a face that changes its age."
@@ -69,6 +80,9 @@ class AgingOptions(BaseModel):
     @model_validator(mode="after")
     def _check_used(self) -> Self:
         """Refuse what would have no effect; a default may stand, for a run's recipe has all."""
-        if self.embedding != "mobileface" and not self.identity_weight:
-            raise ValueError(f"no embedding {self.embedding} without identity_weight")
+        for key, needed in _NEEDS.items():
+            value = getattr(self, key)
+            is_default = value == type(self).model_fields[key].default
+            if value and not is_default and not getattr(self, needed):
+                raise ValueError(f"no {key} {value} without {needed}")
         return self
