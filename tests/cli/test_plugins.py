@@ -17,7 +17,8 @@ def test_every_built_in_plugin_is_listed_with_family_version_and_source(i2i):
     for name in described["project"]["entry-points"]["i2i"]:
         (row,) = [row for row in rows if row[:2] == ["family", name]]
         assert row[2:5] == [name, "i2i-gan", version]
-        assert Path(row[5]).name == "translator.py"
+        assert Path(row[5]).is_file()
+        assert ROOT / "plugins" in Path(row[5]).parents
     assert ["layout", "unpaired", "i2i", "i2i-gan", version] in [row[:5] for row in rows]
     assert "Skipped" not in done.stdout
 
