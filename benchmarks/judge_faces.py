@@ -195,6 +195,8 @@ def protocol(data: Path, originals: Originals, judges: Judges, limit: int | None
 
 def run(parsed: argparse.Namespace) -> dict[str, Any]:
     """Judge every model, printing on the way; returns the content of the JSON file."""
+    if parsed.report:
+        parsed.report.parent.mkdir(parents=True, exist_ok=True)
     judges = load_judges(parsed.age_judge, parsed.identity_judge)
     models = _chosen(parsed.models or [NONE], parsed.settings)
     faces = read_faces(parsed.data, parsed.limit)

@@ -104,6 +104,10 @@ class Translator(nn.Module, ABC):
     def check_request(self, request: Any) -> None:
         """Raise UsageError for a request that these weights cannot answer, before any work."""
 
+    def locates(self, request: Any) -> bool:
+        """Whether ``locate`` is to be asked: it needs the whole picture in float32."""
+        return type(self).locate is not Translator.locate
+
     def locate(self, image: Tensor, request: Any) -> Sequence[Region] | None:
         """Say which parts of a photograph are translated; None, the default, is the whole picture.
 

@@ -22,8 +22,17 @@ def command() -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--layout", help="How folders become samples.  [default: unpaired]")
 @click.option("--recipe", help="Take the layout, its options and the roles from this recipe.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the recipe."
+)
 @click.pass_context
-def check(ctx: click.Context, folder: Path, layout: str | None, recipe: str | None) -> None:
+def check(
+    ctx: click.Context,
+    folder: Path,
+    layout: str | None,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+) -> None:
     """Decode every picture of a data folder and report counts, sizes, modes and bad files.
 
     Of layouts that bring pairs it also lists the pictures that have no partner. What the layout
@@ -35,7 +44,7 @@ def check(ctx: click.Context, folder: Path, layout: str | None, recipe: str | No
     """
     from i2i.data.check import check_folders
 
-    kind, options, inputs, resized = _layout(layout, recipe)
+    kind, options, inputs, resized = _layout(layout, recipe, overrides)
     with _progress() as progress:
         task = progress.add_task("decoding", total=None)
         report = check_folders(
@@ -51,7 +60,9 @@ def check(ctx: click.Context, folder: Path, layout: str | None, recipe: str | No
         ctx.exit(1)
 
 
-def _layout(layout: str | None, recipe: str | None) -> tuple[Any, Any, Any, bool]:
+def _layout(
+    layout: str | None, recipe: str | None, overrides: Sequence[str]
+) -> tuple[Any, Any, Any, bool]:
     """Return the layout's class, its options, the family's inputs, and whether it resizes pairs."""
     from i2i.data.loading import resizes_first
     from i2i.errors import UsageError
@@ -59,6 +70,13 @@ def _layout(layout: str | None, recipe: str | None) -> tuple[Any, Any, Any, bool
     from i2i.recipe import find_recipe, load_recipe
 
     plugins = load_plugins()
+    if recipe is None and overrides:
+        raise UsageError(
+            "there is no recipe whose keys could be set",
+            where=f"--set {overrides[0]}",
+            expected="--recipe beside it",
+            remedy="name the recipe that you train by",
+        )
     if recipe is None:
         kind = plugins.layout(layout or "unpaired")
         return kind, kind.Options(), _some_inputs(kind), False
@@ -69,7 +87,7 @@ def _layout(layout: str | None, recipe: str | None) -> tuple[Any, Any, Any, bool
             expected="one of the two",
             remedy="leave --layout out, the recipe names its own",
         )
-    loaded = load_recipe(find_recipe(recipe, plugins), plugins)
+    loaded = load_recipe(find_recipe(recipe, plugins), plugins, overrides)
     kind, family = plugins.layout(loaded.data.layout), plugins.family(loaded.family)
     kind.check(loaded.data.options, family.inputs)
     return kind, loaded.data.options, family.inputs, resizes_first(loaded.augment.host)

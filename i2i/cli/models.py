@@ -196,7 +196,15 @@ def _describe(path: Path, listed: "Listed | None", plugins: "Plugins") -> Iterat
         return
     remote = remote_of(path.stem, weights.model_dump())
     if remote is None:
-        yield f"model: {path.parent / str(weights.file)}"
+        from i2i.model_file import read_header
+
+        file = path.parent / str(weights.file)
+        yield f"model: {file}"
+        if file.is_file():
+            header = read_header(file)
+            yield f"licence: {header.licence}"
+            yield f"trained on: {header.training.get('data', 'unknown')}"
+            yield f"more: i2i models show {file}"
         return
     if listed is not None:
         yield f"model: {listed.model}"

@@ -110,7 +110,7 @@ def divide(
     and always comes back to its size. Raises ImageError where there is nothing to translate or no
     room for the photograph in float32, and PluginError for regions that cannot be used.
     """
-    if type(translator).locate is Translator.locate:
+    if not translator.locates(request):
         return []
     fit, size = translator.fit, size_of(image)
     if not isinstance(image, Tensor):

@@ -148,20 +148,36 @@ def _paste_rows(
 def _sampled(values: Tensor, matrix: Matrix, box: Box) -> Tensor:
     """Return (C, rows, columns) of the pixels of ``box``, which ``matrix`` takes to ``values``.
 
-    Edges go on. In float64: the places of ``grid_sample`` in float32 would blur 16-bit pixels.
+    Edges go on. In float64, a strip at a time: the places of ``grid_sample`` in float32 would blur
+    16-bit pixels.
     """
-    size = values.shape[2], values.shape[1]
-    doubled = values.double()[None]
-    total = torch.zeros(1, len(values), box[1] - box[0], box[3] - box[2], dtype=torch.float64)
+    made = torch.empty(len(values), box[1] - box[0], box[3] - box[2])
     across, down = (_offsets(step) for step in _steps(matrix))
-    for y in down:
-        for x in across:
-            places = _places(matrix, box, x, y)
+    samples = [(x, y) for y in down for x in across]
+    for top in range(box[0], box[1], _ROWS):
+        strip = top, min(top + _ROWS, box[1]), box[2], box[3]
+        seen = _box(_from_strip(matrix, strip), _lengths(strip), (values.shape[1], values.shape[2]))
+        piece = values[:, seen[0] : seen[1], seen[2] : seen[3]].double()[None]
+        size = piece.shape[3], piece.shape[2]
+        total = torch.zeros(1, len(values), *_lengths(strip), dtype=torch.float64)
+        for x, y in samples:
+            places = _places(_shifted(matrix, seen[2], seen[0], 1), strip, x, y)
             grid = torch.stack(
                 [(2 * place + 1) / n - 1 for place, n in zip(places, size, strict=True)], 2
             )
-            total += F.grid_sample(doubled, grid[None], padding_mode="border", align_corners=False)
-    return (total[0] / (len(down) * len(across))).float()
+            total += F.grid_sample(piece, grid[None], padding_mode="border", align_corners=False)
+        made[:, strip[0] - box[0] : strip[1] - box[0]] = total[0] / len(samples)
+    return made
+
+
+def _lengths(box: Box) -> Size:
+    return box[1] - box[0], box[3] - box[2]
+
+
+def _from_strip(matrix: Matrix, box: Box) -> Matrix:
+    """Return the matrix from the pixels of a box, counted from its own corner."""
+    (a, b, c), (d, e, f) = matrix
+    return (a, b, a * box[2] + b * box[0] + c), (d, e, d * box[2] + e * box[0] + f)
 
 
 def _places(matrix: Matrix, box: Box, right: float = 0, down: float = 0) -> tuple[Tensor, Tensor]:

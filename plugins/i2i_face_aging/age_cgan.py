@@ -29,7 +29,8 @@ from i2i_face_aging.latent_networks import (
 
 ADVERSARIAL, ENCODER = "adversarial", "encoder"
 _JITTER = 0.3  # standard deviation of what a seed adds to the first estimate of a latent
-_REMEMBERED = 16  # faces
+_REMEMBERED = 1024  # faces
+_EVALUATIONS = 25  # that one step's line search may take
 
 
 class AgeCGANOptions(BaseModel):
@@ -190,9 +191,13 @@ class AgeCGAN(Translator):
         if self.options.keep == "identity" and request.refine_steps:
             self.embedding.load()
 
-    def locate(self, image: Tensor, request: AgeCGANRequest) -> Sequence[Region] | None:
-        """Return the faces of a photograph where they are to be found; raises ImageError."""
-        return self.finder(image) if request.face == "detect" else None
+    def locates(self, request: AgeCGANRequest) -> bool:
+        """Faces are looked for where the request says so."""
+        return request.face == "detect"
+
+    def locate(self, image: Tensor, request: AgeCGANRequest) -> Sequence[Region]:
+        """Return the faces of a photograph; raises ImageError where is none."""
+        return self.finder(image)
 
     def translate(self, images: Tensor, request: AgeCGANRequest) -> Tensor:
         """Find the latent of each face alone, and make it a face of the age group asked for."""
@@ -254,7 +259,12 @@ class AgeCGAN(Translator):
             wanted = self._kept(face)
         latent = latent.detach().requires_grad_()
         search = torch.optim.LBFGS(
-            [latent], max_iter=request.refine_steps, line_search_fn="strong_wolfe"
+            [latent],
+            max_iter=request.refine_steps,
+            max_eval=_EVALUATIONS * request.refine_steps,
+            tolerance_grad=0,
+            tolerance_change=0,  # the distance is small to begin with
+            line_search_fn="strong_wolfe",
         )
 
         def distance() -> Tensor:

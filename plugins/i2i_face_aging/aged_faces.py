@@ -5,7 +5,7 @@ import logging
 import os
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -41,9 +41,13 @@ class FaceOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Faces:
-    """The faces of a data folder by split, each with its age in years, and what is left out."""
+    """The faces of a data folder, each with its age in years, and what is left out.
 
-    splits: Mapping[Split, tuple[Aged, ...]]
+    ``splits`` gives them by split; it raises DataError where that cannot be done, and what is left
+    out is known all the same.
+    """
+
+    splits: Callable[[], Mapping[Split, tuple[Aged, ...]]]
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -150,7 +154,7 @@ class AgedFaces(Layout):
     @classmethod
     def _some(cls, root: Path, found: Faces, split: Split) -> tuple[Aged, ...]:
         """Return the faces of a split; raises DataError where there is none."""
-        faces = found.splits.get(split, ())
+        faces = found.splits().get(split, ())
         if not faces:
             others = f", {len(found.left_out)} left out" if found.left_out else ""
             raise DataError(

@@ -6,6 +6,8 @@ from typing import Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from i2i.errors import UsageError
+
 AgeGroup = Literal["0-18", "19-29", "30-39", "40-49", "50-59", "60+"]
 
 AGE_GROUPS: tuple[AgeGroup, ...] = get_args(AgeGroup)
@@ -60,11 +62,18 @@ class AgeRequest(BaseModel):
 
     @property
     def target(self) -> float:
-        """The age to become, in years."""
+        """The age to become, in years; raises UsageError where all groups are asked for."""
         if self.age is not None:
             return self.age
+        if self.age_group == "all":
+            raise UsageError(
+                "the request stands for six ages",
+                where="age_group=all",
+                expected="one age for a translation",
+                remedy="translate by each of its variants",
+            )
         group = self.age_group
-        return middle_of(len(AGE_GROUPS) - 1 if group in (None, "all") else AGE_GROUPS.index(group))
+        return middle_of(len(AGE_GROUPS) - 1 if group is None else AGE_GROUPS.index(group))
 
     def variants(self) -> Mapping[str, Self]:
         """Return the requests that this one stands for, by name."""

@@ -118,9 +118,13 @@ class FaceAging(Translator):
         """Return a request an age group where all are asked for."""
         return request.variants()
 
-    def locate(self, image: Tensor, request: AgeRequest) -> Sequence[Region] | None:
-        """Return the faces of a photograph where they are to be found; raises ImageError."""
-        return self.finder(image) if request.face == "detect" else None
+    def locates(self, request: AgeRequest) -> bool:
+        """Faces are looked for where the request says so."""
+        return request.face == "detect"
+
+    def locate(self, image: Tensor, request: AgeRequest) -> Sequence[Region]:
+        """Return the faces of a photograph; raises ImageError where is none."""
+        return self.finder(image)
 
     def translate(self, images: Tensor, request: AgeRequest) -> Tensor:
         """Add what makes each face the age asked for; its own age is estimated unless given."""

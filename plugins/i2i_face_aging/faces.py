@@ -79,7 +79,7 @@ class Finder:
             raise ImageError(
                 "no face was found in it",
                 where="face=detect",
-                expected="at least one face that looks about this way, 24 pixels a side or larger",
+                expected="a face that looks towards the camera, 24 pixels a side or larger",
                 remedy="leave it out, or translate a crop of the face with --set face=aligned",
             )
         return self._last[1]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -94,7 +95,7 @@ class UTKFace(AgedFaces):
             else:
                 faces.append((part.path, float(age)))
         names = [path.name for path, _ in faces]
-        return Faces(split_by_name(root, faces, names, options.num_test), left_out)
+        return Faces(partial(split_by_name, root, faces, names, options.num_test), left_out)
 
 
 class AgeFolders(AgedFaces):
@@ -131,8 +132,8 @@ class AgeFolders(AgedFaces):
             pictures = "1 picture" if count == 1 else f"{count} pictures"
             left_out[name] = f"the folder's name is no age from 0 to 120; it has {pictures}"
         if parted:
-            return Faces({split: tuple(found[split]) for split in _SPLITS}, left_out)
-        return Faces(_split_by_path(root, found["train"], options), left_out)
+            return Faces(lambda: {split: tuple(found[split]) for split in _SPLITS}, left_out)
+        return Faces(partial(_split_by_path, root, found["train"], options), left_out)
 
 
 class AgeTable(AgedFaces):
@@ -162,8 +163,8 @@ class AgeTable(AgedFaces):
             else:
                 left_out[f"{table.relative_to(root).as_posix()} line {row.line}"] = fault
         if parted:
-            return Faces({split: tuple(found[split]) for split in _SPLITS}, left_out)
-        return Faces(_split_by_path(root, found["train"], options), left_out)
+            return Faces(lambda: {split: tuple(found[split]) for split in _SPLITS}, left_out)
+        return Faces(partial(_split_by_path, root, found["train"], options), left_out)
 
 
 def _split_by_path(root: Path, faces: Sequence[Aged], options: Any) -> Any:

@@ -211,6 +211,20 @@ width = 32
 """
 
 
+def test_keys_of_the_recipe_can_be_set(tmp_path: Path) -> None:
+    for age in range(10, 70, 10):
+        picture(tmp_path / f"{age}_0_0_x.jpg", 64, 64)
+    (tmp_path / "notes.txt").write_text("no picture")
+    few = run("check", str(tmp_path), "--recipe", "face-aging")
+    assert few.exit_code == 1
+    assert "set data.options.num_test to at most 3" in few.output
+    assert "notes.txt" in few.output, "what is left out is told all the same"
+    done = run("check", str(tmp_path), "--recipe", "face-aging", "--set", "data.options.num_test=2")
+    assert done.exit_code == 0, done.output
+    with pytest.raises(UsageError, match="no recipe whose keys"):
+        run("check", str(tmp_path), "--set", "data.options.num_test=2")
+
+
 def test_a_recipe_says_what_becomes_of_odd_pairs(pairs: Path, tmp_path: Path) -> None:
     picture(pairs / "trainB/3.jpg", 80, 60)
     (pairs / "trainB/1.jpg").unlink()

@@ -163,6 +163,12 @@ def test_show_prints_the_header_of_a_model_file(run, checkpoint):
     assert json.loads(imported.partition(": ")[2])["file"] == "latest_net_G.pth"
 
 
+def test_show_of_a_recipe_says_its_models_terms_and_data(run):
+    lines = run("models", "show", "face-aging").stdout.splitlines()
+    assert "licence: Trained on UTKFace: non-commercial research" in lines
+    assert "trained on: UTKFace, 11,400 faces" in lines
+
+
 def test_show_of_a_trained_model_ends_with_its_recipe(run):
     lines = run("models", "show", ROOT / "recipes/weights/horse2zebra.safetensors").stdout
     assert "metrics:\n" in lines

@@ -11,6 +11,7 @@ from torch import Tensor
 from i2i import Progress, RecipeError
 from i2i.model_file import Header, build, exported_state, grow, load_model, save_model
 from i2i.testing.translation import OneFamily
+from i2i_face_aging import age_cgan
 from i2i_face_aging.age_cgan import AgeCGAN, AgeCGANOptions
 from i2i_face_aging.embedding import FaceEmbedding
 from tests.contract.aged import faces_of, lively, photograph
@@ -239,7 +240,23 @@ def test_latents_are_searched_anew_once_the_weights_have_moved():
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_only_the_last_few_latents_are_remembered():
+def test_as_many_steps_are_searched_as_are_asked_for(monkeypatch):
+    searches: list[Any] = []
+
+    class Noted(torch.optim.LBFGS):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            searches.append(self)
+
+    monkeypatch.setattr(torch.optim, "LBFGS", Noted)
+    for steps in (1, 4, 9):
+        translated(built(), pictures(1), asked(refine_steps=steps))
+        (state,) = searches[-1].state.values()
+        assert state["n_iter"] == steps
+
+
+def test_only_the_last_few_latents_are_remembered(monkeypatch):
+    monkeypatch.setattr(age_cgan, "_REMEMBERED", 16)
     translator, faces = built(), pictures(40)
     translated(translator, faces, asked(refine_steps=0))
     kept = [each for each in vars(translator).values() if hasattr(each, "popitem")]
@@ -321,5 +338,6 @@ def test_all_groups_of_a_face_come_from_one_search(monkeypatch):
 
 def test_faces_of_a_photograph_are_found():
     picture = photograph(left=30, top=40, side=160)
-    assert built().locate(picture, AgeCGAN.Request()) is None
+    assert not built().locates(AgeCGAN.Request())
+    assert built().locates(AgeCGAN.Request(face="detect"))
     assert len(built().locate(picture, AgeCGAN.Request(face="detect"))) == 1

@@ -366,7 +366,8 @@ def test_all_groups_are_six_requests_by_their_names():
 def test_faces_of_a_photograph_are_found_where_they_are():
     translator = built().eval()
     picture = photograph(left=170, top=90, side=150)
-    assert translator.locate(picture, FaceAging.Request()) is None
+    assert not translator.locates(FaceAging.Request())
+    assert translator.locates(FaceAging.Request(face="detect"))
     (region,) = translator.locate(picture, FaceAging.Request(face="detect"))
     height, width = region.size
     (a, b, x), (c, d, y) = region.matrix

@@ -132,7 +132,7 @@ def test_the_shared_faces_are_split_as_their_names_say() -> None:
     if not root.is_dir():
         pytest.skip("utkface is not here: set I2I_SHARED_DATA")
     found = UTKFace.find(root, UTKFace.Options())
-    train, test = ([path.name for path, _ in found.splits[split]] for split in ("train", "test"))
+    train, test = ([path.name for path, _ in found.splits()[split]] for split in ("train", "test"))
     assert len(test) == 600
     assert sorted(train + test) == sorted(path.name for path in root.iterdir()), "each once"
     # The first, the 600th and the 601st by the program sha256sum.
@@ -141,7 +141,7 @@ def test_the_shared_faces_are_split_as_their_names_say() -> None:
     assert "26_0_4_20170103235338373.jpg.chip.jpg" in train
     largest = max(hashlib.sha256(name.encode()).hexdigest() for name in test)
     assert largest < min(hashlib.sha256(name.encode()).hexdigest() for name in train)
-    ages = [age for faces in found.splits.values() for _, age in faces]
+    ages = [age for faces in found.splits().values() for _, age in faces]
     assert Counter(map(group, ages)) == dict.fromkeys((*AGES, "40-49"), 2000)
     assert found.left_out == {}
 
