@@ -1,4 +1,4 @@
-"""The ageing model that ships is the one that its header describes."""
+"""The ageing models that ship are those that their headers describe."""
 
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from i2i_face_aging.embedding import FaceEmbedding
 from i2i_face_aging.faces import Finder
 
 ROOT = Path(__file__).parents[2]
-FILE = ROOT / "recipes" / "weights" / "face-aging.safetensors"
+WEIGHTS = ROOT / "recipes" / "weights"
+FILE = WEIGHTS / "face-aging.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,29 @@ def test_a_portrait_ages_where_its_face_is_and_stays_itself(model: Model, portra
     assert ages[-1] - ages[0] > 25
     own = embedding(portrait[None, :, *face])
     assert all((embedding(each) @ own.T).item() > 0.4 for each in seen)
+
+
+def test_latent_model_is_the_recipes_and_says_its_terms_and_how_good_it_is() -> None:
+    plugins = load_plugins()
+    recipe = load_recipe(find_recipe("face-aging-latent", plugins), plugins)
+    model = load_model(WEIGHTS / "face-aging-latent.safetensors", plugins)
+    assert model.translator.options == recipe.model
+    assert model.header.licence == recipe.licence
+    assert "non-commercial" in model.header.licence
+    (measured,) = model.header.metrics
+    assert measured["protocol"] == "faces-outside-1, the first 120 faces only"
+    assert str(ROOT.parent) not in model.header.recipe
+
+
+def test_searching_a_latent_brings_a_portrait_nearer_to_itself(portrait: Tensor) -> None:
+    family = load_model(WEIGHTS / "face-aging-latent.safetensors", load_plugins()).translator
+    (region,) = Finder()(portrait)
+    left, top = (round(row[2]) for row in region.matrix)
+    face = portrait[None, :, top : top + region.size[0], left : left + region.size[1]]
+    embedding, alike = FaceEmbedding(), []
+    for steps in (0, 20):
+        (made,) = translate_batch(
+            family, [face[0]], family.Request(age_group="30-39", source_age=35, refine_steps=steps)
+        )
+        alike.append((embedding(made[None]) @ embedding(face).T).item())
+    assert alike[1] > alike[0] + 0.1
