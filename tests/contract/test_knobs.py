@@ -235,7 +235,8 @@ def test_request_changes_what_is_translated(family):
         for leaf, knob in REQUESTS[family].items():
             request = translator.Request.model_validate(nested({**knob.beside, leaf: knob.value}))
             if knob.is_located:
-                assert translator.locate(images[0], translator.Request()) is None
+                assert not translator.locates(translator.Request())
+                assert translator.locates(request)
                 with pytest.raises(ImageError, match="no face was found"):  # in noise
                     translator.locate(images[0], request)
                 continue
