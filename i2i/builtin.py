@@ -37,15 +37,7 @@ def i2i_metrics() -> Mapping[str, str]:
 @hookimpl
 def i2i_weights() -> Mapping[str, Mapping[str, Any]]:
     """Offer the backbones of perceptual losses and distances that do not ship."""
-    return {
-        name: {
-            "url": remote.url,
-            "sha256": remote.sha256,
-            "bytes": remote.num_bytes,
-            "licence": remote.licence,
-        }
-        for name, remote in CORE.items()
-    }
+    return {name: remote.offer for name, remote in CORE.items()}
 
 
 @hookimpl

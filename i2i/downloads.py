@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -35,6 +35,16 @@ class Remote:
     sha256: str | None = None  # None: not known, so the first download decides
     num_bytes: int | None = None
     licence: str = ""
+
+    @property
+    def offer(self) -> dict[str, Any]:
+        """What the hook ``i2i_weights`` says of it."""
+        return {
+            "url": self.url,
+            "sha256": self.sha256,
+            "bytes": self.num_bytes,
+            "licence": self.licence,
+        }
 
     @property
     def path(self) -> Path:

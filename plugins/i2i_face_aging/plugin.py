@@ -29,12 +29,4 @@ def i2i_layouts() -> Mapping[str, str]:
 @hookimpl
 def i2i_weights() -> Mapping[str, Mapping[str, Any]]:
     """Offer the face embeddings that do not ship."""
-    return {
-        name: {
-            "url": remote.url,
-            "sha256": remote.sha256,
-            "bytes": remote.num_bytes,
-            "licence": remote.licence,
-        }
-        for name, remote in OFFERED.items()
-    }
+    return {name: remote.offer for name, remote in OFFERED.items()}
